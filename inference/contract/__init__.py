@@ -1,0 +1,1 @@
+"""What both halves share: behaviours, histories, features, artifact. NumPy and pydantic only."""
