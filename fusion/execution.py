@@ -1,0 +1,69 @@
+"""Chooses how each layer is carried out: as two products in a row, or multiplied out at load. Measured, not assumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain, combinations
+from typing import TYPE_CHECKING
+
+from fusion.cost import LOBBY_PLAYERS, cpu_us
+from fusion.export import LAYERS, to_onnx
+from inference.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fusion.network import FusedNetwork
+    from inference.contract.behaviours import Behaviour
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """The graph that was fastest on this machine.
+
+    Attributes:
+        model: the ONNX file's bytes.
+        dense: layers that are multiplied out at load.
+        cpu_us: per 64-player lobby, for each set of layers that was tried.
+    """
+
+    model: bytes
+    dense: frozenset[str]
+    cpu_us: dict[frozenset[str], float]
+
+    @property
+    def reason(self) -> str:
+        """Why, in a sentence."""
+        factored = self.cpu_us[frozenset()]
+        names = ", ".join(sorted(self.dense)) or "no layer"
+        return (
+            f"execution form: {names} multiplied out at load "
+            f"({self.cpu_us[self.dense]:.0f} µs CPU per lobby; all layers as factors {factored:.0f} µs)"
+        )
+
+
+def choose_execution(
+    network: FusedNetwork, behaviours: Sequence[Behaviour], features: NDArray[np.float32]
+) -> Execution:
+    """Time the graph of every choice of layers on one lobby and take the fastest.
+
+    Args:
+        network: trained.
+        behaviours: columns of the output.
+        features: (rows, features); the first lobby of them is scored.
+    """
+    layers = {"input": network.input, "trunk": network.trunk, "layers": network.layers}
+    choosable = [name for name in LAYERS if len(layers[name].products) > 1]
+    choices = [
+        frozenset(chosen)
+        for chosen in chain.from_iterable(combinations(choosable, size) for size in range(len(choosable) + 1))
+    ]
+    models = [to_onnx(network, behaviours, dense=dense) for dense in choices]
+    engines = [Engine.from_bytes(model) for model in models]
+    lobby = features[:LOBBY_PLAYERS]
+    times = cpu_us([lambda engine=engine: engine.run(lobby) for engine in engines])  # type: ignore[misc]
+    fastest = min(range(len(choices)), key=times.__getitem__)
+    return Execution(models[fastest], choices[fastest], dict(zip(choices, times, strict=True)))

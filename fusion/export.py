@@ -1,0 +1,150 @@
+"""Writes the fused network as one ONNX graph and proves that it answers as torch does.
+
+The file holds the low-rank arrays (storage form). How a layer is carried out (execution form) is a matter of how the
+graph associates the products: `(x @ down) @ up`, or `x @ (down @ up)`, where ONNX Runtime multiplies the constants
+once, at load.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from fusion.errors import FusionError
+from fusion.onnx_graph import Graph
+from inference.contract.artifact import PARITY_TOLERANCE, Probe
+from inference.contract.behaviours import from_link
+from inference.engine import INPUT_NAME, OUTPUT_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from fusion.lowrank.layer import LowRankLayer
+    from fusion.network import FusedNetwork
+    from inference.contract.behaviours import Behaviour
+
+LAYERS: Final = ("input", "trunk", "layers")
+"""Layers of the network whose execution form can be chosen."""
+
+
+def to_onnx(network: FusedNetwork, behaviours: Sequence[Behaviour], *, dense: frozenset[str] = frozenset()) -> bytes:
+    """The whole graph: imputation, scaling (folded into the encoding), network, output activations.
+
+    Args:
+        network: trained; its outputs are the behaviours, probabilities before amounts.
+        behaviours: columns of the output.
+        dense: names out of `LAYERS` to be multiplied out at load.
+
+    Returns:
+        A model with input "features" (rows, features), NaN where missing, and output "predictions" (rows, behaviours)
+        on the served scale.
+    """
+    graph = Graph("playfuse")
+    encoding = network.encoding
+    features = graph.input(INPUT_NAME, (len(encoding.features),))
+    known = graph.op("Where", graph.op("IsNaN", features), graph.constant(encoding.medians), features)
+    repeated = graph.op("Concat", *[known] * encoding.bins, axis=1)
+    distance = graph.op("Sub", repeated, graph.constant(encoding.lower.reshape(1, -1)))
+    share = graph.op("Mul", distance, graph.constant(encoding.slope.reshape(1, -1)))
+    value = graph.op("Clip", share, graph.constant(0.0), graph.constant(1.0))
+    biases = (network.input_bias, network.trunk_bias, network.layers_bias.flatten())
+    for name, layer, bias in zip(LAYERS, (network.input, network.trunk, network.layers), biases, strict=True):
+        value = graph.op("Relu", _linear(graph, value, layer, _numpy(bias), dense=name in dense))
+    return graph.serialise(_read_out(graph, value, network, behaviours), OUTPUT_NAME, len(behaviours))
+
+
+def _linear(graph: Graph, value: str, layer: LowRankLayer, bias: NDArray[np.float32], *, dense: bool) -> str:
+    arrays = {name: graph.constant(_numpy(array)) for name, array in layer.arrays.items()}
+    chain = []
+    for product in layer.products:
+        matrix = graph.op("Einsum", *(arrays[name] for name in product.arrays), equation=product.equation)
+        chain.append(graph.op("Reshape", matrix, graph.constant(product.shape, np.int64)))
+    *before, last = chain
+    for matrix in before:
+        if dense:
+            last = graph.op("MatMul", matrix, last)
+        else:
+            value = graph.op("MatMul", value, matrix)
+    return graph.op("Gemm", value, last, graph.constant(bias))
+
+
+def _read_out(graph: Graph, own: str, network: FusedNetwork, behaviours: Sequence[Behaviour]) -> str:
+    """Every behaviour reads its own units only: one block-diagonal product per kind of output activation."""
+    count, units = network.readout.shape
+    readout = graph.constant(_numpy(network.readout).reshape(count, units, 1))
+    bias = _numpy(network.readout_bias)
+    blocks = np.eye(count, dtype=np.float32)[:, None, :]
+
+    def links(columns: list[int]) -> str:
+        diagonal = graph.op("Mul", readout, graph.constant(blocks[:, :, columns]))
+        shape = graph.constant((count * units, len(columns)), np.int64)
+        return graph.op("Gemm", own, graph.op("Reshape", diagonal, shape), graph.constant(bias[columns]))
+
+    binary = [index for index, behaviour in enumerate(behaviours) if behaviour.is_binary]
+    amounts = [index for index, behaviour in enumerate(behaviours) if not behaviour.is_binary]
+    if binary + amounts != list(range(count)):
+        raise FusionError(
+            "behaviours",
+            got=", ".join(behaviour.name for behaviour in behaviours),
+            expected=f"{count} behaviours, probabilities before amounts",
+        )
+    parts = []
+    if binary:
+        parts.append(graph.op("Sigmoid", links(binary)))
+    if amounts:
+        grown = graph.op("Exp", graph.op("Relu", links(amounts)))
+        parts.append(graph.op("Sub", grown, graph.constant(1.0)))
+    return graph.op("Concat", *parts, axis=1)
+
+
+def served(
+    network: FusedNetwork, features: NDArray[np.float32], behaviours: Sequence[Behaviour]
+) -> NDArray[np.float64]:
+    """What torch answers, on the served scale: (rows, features) → (rows, behaviours)."""
+    links = predict_links(network, features)
+    return np.stack([from_link(links[:, column], behaviour) for column, behaviour in enumerate(behaviours)], axis=1)
+
+
+def predict_links(network: FusedNetwork, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What torch answers, on the link scale: (rows, features) → (rows, behaviours)."""
+    with torch.inference_mode():
+        parts = [network(chunk) for chunk in torch.split(torch.from_numpy(features), 16_384)]
+    return np.asarray(torch.cat(parts).numpy())
+
+
+def make_probe(
+    network: FusedNetwork, features: NDArray[np.float32], behaviours: Sequence[Behaviour], *, rows: int = 16
+) -> Probe:
+    """Rows spread over `features`, one of them with every value missing, and torch's answers to them."""
+    chosen = features[np.linspace(0, len(features) - 1, rows).astype(np.int64)].copy()
+    chosen[-1] = np.nan
+    answers = served(network, chosen, behaviours)
+    return Probe(
+        rows=tuple(tuple(None if np.isnan(x) else float(x) for x in row) for row in chosen),
+        expected=tuple(tuple(float(x) for x in row) for row in answers),
+    )
+
+
+def check_parity(expected: NDArray[np.float64], got: NDArray[np.float32]) -> float:
+    """Largest |torch - ONNX Runtime| / max(1, |torch|) over any number of rows, refused above the tolerance.
+
+    Raises:
+        FusionError: the two disagree.
+    """
+    error = float((np.abs(got - expected) / np.maximum(1.0, np.abs(expected))).max())
+    if not error <= PARITY_TOLERANCE:
+        raise FusionError(
+            "parity of torch and ONNX Runtime",
+            got=f"{error:.2e}",
+            expected=f"at most {PARITY_TOLERANCE:.0e}",
+            fix="Outputs far outside the training range grow rounding errors: look for extreme amounts.",
+        )
+    return error
+
+
+def _numpy(tensor: torch.Tensor) -> NDArray[np.float32]:
+    return np.asarray(tensor.detach().numpy())

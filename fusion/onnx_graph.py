@@ -1,0 +1,73 @@
+"""Builds ONNX graphs node by node: what is written is what runs, with no exporter in between."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike, NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET: Final = 18
+ML_OPSET: Final = 3
+IR_VERSION: Final = 9
+"""The oldest that knows these operator sets, so that older runtimes can still read the file."""
+
+ML_DOMAIN: Final = "ai.onnx.ml"
+
+
+class Graph:
+    """A graph under construction. Every method adds to it and returns the name of the value it made."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+
+    def input(self, name: str, shape: tuple[int, ...]) -> str:
+        """A float32 input of shape (rows, *shape)."""
+        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", *shape]))
+        return name
+
+    def constant(self, values: ArrayLike, dtype: type[np.float32 | np.int64] = np.float32) -> str:
+        """An array stored in the file."""
+        name = f"c{len(self._constants)}"
+        array: NDArray[Any] = np.ascontiguousarray(values, dtype=dtype).reshape(np.shape(values))
+        self._constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def op(self, kind: str, *inputs: str, output: int = 0, domain: str = "", **attributes: Any) -> str:
+        """One operator.
+
+        Args:
+            kind: its ONNX name.
+            inputs: names of values; "" for an optional input that is left out.
+            output: which of its outputs to return; the ones before it are left out.
+            domain: its operator set.
+            attributes: as the operator's specification names them.
+        """
+        name = f"v{len(self._nodes)}"
+        outputs = [""] * output + [name]
+        self._nodes.append(helper.make_node(kind, list(inputs), outputs, domain=domain, **attributes))
+        return name
+
+    def linear(self, value: str, weight: ArrayLike, bias: ArrayLike) -> str:
+        """`value @ weight.T + bias`, weight (out, in) as torch keeps it, value (rows, in)."""
+        return self.op("Gemm", value, self.constant(weight), self.constant(bias), transB=1)
+
+    def serialise(self, output: str, name: str, width: int) -> bytes:
+        """The finished model with one output `name`, (rows, width) float32, checked against the ONNX specification."""
+        self._nodes.append(helper.make_node("Identity", [output], [name]))
+        graph = helper.make_graph(
+            self._nodes,
+            self._name,
+            self._inputs,
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", width])],
+            self._constants,
+        )
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(ML_DOMAIN, ML_OPSET)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="playfuse")
+        onnx.checker.check_model(model, full_check=True)
+        return bytes(model.SerializeToString(deterministic=True))
