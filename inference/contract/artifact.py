@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -21,6 +18,7 @@ from typing import Annotated, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from inference.contract import folder
 from inference.contract.behaviours import Behaviour, Identifier
 from inference.contract.errors import ArtifactError
 from inference.contract.features import FEATURE_VERSION
@@ -135,10 +133,7 @@ def sha256(content: bytes) -> str:
 
 
 def write(path: Path, *, manifest: Manifest, model: bytes, passport: Passport) -> Manifest:
-    """Write an artifact so that a reader sees the whole of it or nothing.
-
-    The files go to a directory beside `path`, are flushed to disk and renamed into place. An artifact that is already
-    at `path` is replaced.
+    """Write an artifact, whole or not at all; one that is already at `path` is replaced.
 
     Returns:
         The manifest as written: file hashes and its own hash filled in.
@@ -146,13 +141,6 @@ def write(path: Path, *, manifest: Manifest, model: bytes, passport: Passport) -
     Raises:
         ArtifactError: `path` holds something that is not an artifact, or cannot be written (a full disk, say).
     """
-    if path.exists() and not (path / MANIFEST_FILE).is_file() and (not path.is_dir() or any(path.iterdir())):
-        raise ArtifactError(
-            str(path),
-            got="something that is not an artifact",
-            expected="a new path or an artifact to replace",
-            fix="Name another path; nothing was written.",
-        )
     contents = {
         MODEL_FILE: model,
         PASSPORT_FILE: (json.dumps(passport.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode(),
@@ -160,33 +148,17 @@ def write(path: Path, *, manifest: Manifest, model: bytes, passport: Passport) -
     hashes = {name: sha256(content) for name, content in contents.items()}
     sealed = manifest.model_copy(update={"files_sha256": hashes}).sealed()
     contents[MANIFEST_FILE] = sealed.to_bytes()
-    staging: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        staging.chmod(0o755)
-        for name, content in contents.items():
-            with (staging / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.rename(old / path.name)
-            staging.rename(path)
-            shutil.rmtree(old)
-        else:
-            staging.rename(path)
-    except OSError as error:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-        raise ArtifactError(
-            str(path),
-            got=f"{type(error).__name__}: {error.strerror or error}",
-            expected="a writable folder with room for the artifact",
-            fix="Free some space or name another path; no half artifact was left.",
-        ) from error
+    folder.write(path, contents, marker=MANIFEST_FILE, what="an artifact", error=ArtifactError)
     return sealed
+
+
+def check_target(path: Path) -> None:
+    """Refuse, before hours of work, a path where no artifact can be written.
+
+    Raises:
+        ArtifactError: `path` holds something that is not an artifact.
+    """
+    folder.check_replaceable(path, marker=MANIFEST_FILE, what="an artifact", error=ArtifactError)
 
 
 def read(path: Path) -> Artifact:

@@ -1,0 +1,1 @@
+"""Telemetry: session logs in, features, labels and a split by player out."""

@@ -1,0 +1,62 @@
+"""`playfuse data`: a session log, or simulated players, in; a dataset and a report out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fusion.errors import FusionError
+from fusion.telemetry.dataset import build
+from fusion.telemetry.log import read_log
+from fusion.telemetry.report import describe, show
+from fusion.telemetry.simulate import simulate as simulate_log
+from fusion.telemetry.spec import load_spec, shipped
+from inference.console import console, notes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fusion.telemetry.log import SessionLog
+
+
+def run(
+    *, log: Path | None, spec: str | None, simulate: int | None, seed: int, out: Path | None, as_json: bool
+) -> None:
+    """Make the dataset, write it where `out` says, print the report.
+
+    Raises:
+        FusionError: the options contradict one another, or the log or its spec cannot be used.
+    """
+    with notes.status("reading the log" if simulate is None else "simulating players") as status:
+        sessions = _sessions(log, spec, simulate, seed)
+        status.update("computing features and labels")
+        dataset = build(sessions)
+        if out is not None:
+            status.update(f"writing {out}")
+            dataset.save(out)
+    report = describe(dataset)
+    if as_json:
+        console.print_json(report.model_dump_json())
+        return
+    show(report, console)
+    if out is not None:
+        console.print(f"Written to {out}. Next: playfuse train {out}", highlight=False, markup=False)
+
+
+def _sessions(log: Path | None, spec: str | None, simulate: int | None, seed: int) -> SessionLog:
+    if (log is None) == (simulate is None):
+        raise FusionError(
+            "playfuse data",
+            got="neither a log nor --simulate" if log is None else "both a log and --simulate",
+            expected="one of them",
+            fix="Try: playfuse data --simulate 2000 --out runs/data",
+        )
+    if simulate is not None:
+        return simulate_log(simulate, seed=seed)
+    if spec is None or log is None:
+        raise FusionError(
+            "playfuse data, --spec",
+            got="nothing",
+            expected=f"a YAML file that maps the log's columns, or one of {', '.join(shipped())}",
+            fix="docs/telemetry.md shows how to write one in five minutes.",
+        )
+    return read_log(log, load_spec(spec))

@@ -1,0 +1,200 @@
+"""Datasets: features, labels and a split by player, one row per session, ready to train on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from fusion.telemetry import store
+from fusion.telemetry.labels import behaviours, compute_labels
+from fusion.telemetry.log import Cleaning
+from inference.contract.behaviours import Behaviour
+from inference.contract.features import FEATURE_NAMES, compute, compute_sequences
+from inference.contract.history import CleaningReport, HistoryBatch, SessionTable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from fusion.telemetry.log import SessionLog
+
+_TEST_BELOW: Final = 51
+_VALIDATION_BELOW: Final = 76
+_SESSION_ARRAYS: Final = ("start_seconds", "duration_seconds", "coop")
+_HISTORY_ARRAYS: Final = ("begin", "end", "as_of_seconds")
+_ROW_ARRAYS: Final = ("features", "labels", "player", "split", "fold")
+
+
+class Split(IntEnum):
+    """Which players a row belongs to: about 70 % train, 10 % validate, 20 % test."""
+
+    TRAIN = 0
+    VALIDATION = 1
+    TEST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One row per (player, session); the moment of prediction is the end of that session.
+
+    Attributes:
+        name: e.g. `gran_turismo_sport`.
+        synthetic: whether a simulator made the log.
+        notice: attribution that the data's licence asks for; empty otherwise.
+        sha256: of the source log file (of the generated arrays where it was simulated).
+        behaviours: columns of `labels`: probabilities first, then amounts.
+        feature_names: columns of `features`.
+        features: (rows, features) float32; NaN = not known.
+        histories: one per row, all in one session table.
+        labels: (rows, behaviours) float32, served scale (0/1, hours, counts); NaN = censored.
+        player: (rows,) int64, index of the player; for the bootstrap over players.
+        split: (rows,) int8 of `Split`.
+        fold: (rows,) int8, 0 or 1: two halves of the players, for cross-fitting.
+        cleaning: what was dropped from the log, and why.
+        censored: behaviour → rows without a label.
+    """
+
+    name: str
+    synthetic: bool
+    notice: str
+    sha256: str
+    behaviours: tuple[Behaviour, ...]
+    feature_names: tuple[str, ...]
+    features: NDArray[np.float32]
+    histories: HistoryBatch
+    labels: NDArray[np.float32]
+    player: NDArray[np.int64]
+    split: NDArray[np.int8]
+    fold: NDArray[np.int8]
+    cleaning: Cleaning
+    censored: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.player)
+
+    def rows(self, split: Split) -> NDArray[np.int64]:
+        """Indices of the rows of one split, ascending."""
+        return np.flatnonzero(self.split == split).astype(np.int64)
+
+    def sequences(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(len(rows), SEQUENCE_LENGTH, channels) float32: the last sessions of those rows, oldest first."""
+        return compute_sequences(_take(self.histories, rows))
+
+    def subset(self, rows: NDArray[np.int64]) -> Dataset:
+        """The same dataset with those rows only; histories stay whole, `censored` is counted anew."""
+        labels = self.labels[rows]
+        return replace(
+            self,
+            features=self.features[rows],
+            histories=_take(self.histories, rows),
+            labels=labels,
+            player=self.player[rows],
+            split=self.split[rows],
+            fold=self.fold[rows],
+            censored=_censored(self.behaviours, labels),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the dataset into `folder`, whole or not at all; a dataset that is there is replaced.
+
+        Raises:
+            StoreError: `folder` holds something else, or cannot be written.
+        """
+        sessions = self.histories.sessions
+        arrays: dict[str, NDArray[np.generic]] = {
+            **{name: getattr(sessions, name) for name in _SESSION_ARRAYS},
+            **{name: getattr(self.histories, name) for name in _HISTORY_ARRAYS},
+            **{name: getattr(self, name) for name in _ROW_ARRAYS},
+        }
+        store.write(
+            folder,
+            arrays,
+            {
+                "name": self.name,
+                "synthetic": self.synthetic,
+                "notice": self.notice,
+                "sha256": self.sha256,
+                "behaviours": [behaviour.model_dump(mode="json") for behaviour in self.behaviours],
+                "feature_names": list(self.feature_names),
+                "cleaning": asdict(self.cleaning),
+                "censored": self.censored,
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Dataset:
+        """Read a dataset that `save` wrote.
+
+        Raises:
+            StoreError: there is none, it is damaged, or its features are of another version.
+        """
+        arrays, about = store.read(folder)
+        sessions = SessionTable(*(arrays[name] for name in _SESSION_ARRAYS))
+        cleaning = about["cleaning"]
+        return cls(
+            name=about["name"],
+            synthetic=about["synthetic"],
+            notice=about["notice"],
+            sha256=about["sha256"],
+            behaviours=tuple(Behaviour.model_validate(behaviour) for behaviour in about["behaviours"]),
+            feature_names=tuple(about["feature_names"]),
+            histories=HistoryBatch(sessions, *(arrays[name] for name in _HISTORY_ARRAYS)),
+            cleaning=Cleaning(**cleaning | {"sessions": CleaningReport(**cleaning["sessions"])}),
+            censored=about["censored"],
+            **{name: arrays[name] for name in _ROW_ARRAYS},
+        )
+
+
+def build(log: SessionLog) -> Dataset:
+    """Features and labels of every session of a cleaned log."""
+    histories = _histories(log)
+    labels = compute_labels(log)
+    labelled = behaviours(log)
+    digests = np.array([_digest(player) for player in log.player_ids], dtype=np.uint8)[log.player]
+    return Dataset(
+        name=log.name,
+        synthetic=log.synthetic,
+        notice=log.notice,
+        sha256=log.sha256,
+        behaviours=labelled,
+        feature_names=FEATURE_NAMES,
+        features=compute(histories),
+        histories=histories,
+        labels=labels,
+        player=log.player,
+        split=_split(digests[:, 0]),
+        fold=(digests[:, 1] % 2).astype(np.int8),
+        cleaning=log.cleaning,
+        censored=_censored(labelled, labels),
+    )
+
+
+def _histories(log: SessionLog) -> HistoryBatch:
+    rows = np.arange(len(log.sessions), dtype=np.int64)
+    begin = np.searchsorted(log.player, log.player, side="left").astype(np.int64)
+    return HistoryBatch(log.sessions, begin, rows + 1, log.sessions.end_seconds)
+
+
+def _digest(player: str) -> tuple[int, int]:
+    """First two bytes of the id's MD5: stable between runs, machines and logs. No secret depends on it."""
+    digest = hashlib.md5(player.encode(), usedforsecurity=False).digest()
+    return digest[0], digest[1]
+
+
+def _split(byte: NDArray[np.uint8]) -> NDArray[np.int8]:
+    split = np.where(byte < _TEST_BELOW, Split.TEST, np.where(byte < _VALIDATION_BELOW, Split.VALIDATION, Split.TRAIN))
+    return split.astype(np.int8)
+
+
+def _take(histories: HistoryBatch, rows: NDArray[np.int64]) -> HistoryBatch:
+    return HistoryBatch(histories.sessions, histories.begin[rows], histories.end[rows], histories.as_of_seconds[rows])
+
+
+def _censored(labelled: tuple[Behaviour, ...], labels: NDArray[np.float32]) -> dict[str, int]:
+    counts = np.isnan(labels).sum(axis=0)
+    return {behaviour.name: int(count) for behaviour, count in zip(labelled, counts, strict=True)}

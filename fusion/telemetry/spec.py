@@ -1,0 +1,135 @@
+"""The spec of a session log: which columns mean what. A small YAML file that a studio writes for its own log."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, get_args
+from zoneinfo import available_timezones
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from fusion import yaml_file
+from fusion.errors import FusionError
+from inference.contract.behaviours import Identifier
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+DurationUnit = Literal["milliseconds", "seconds", "minutes", "hours"]
+ISO_8601: Final = "iso8601"
+UNIX_UNITS: Final = {"unix_seconds": 1, "unix_milliseconds": 1_000, "unix_microseconds": 1_000_000}
+"""Numeric time formats → ticks per second."""
+
+_DOCS = "docs/telemetry.md shows a whole spec."
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Columns(_Part):
+    """Names of the log's columns. Exactly one of `end` and `duration` is given."""
+
+    player: str = Field(min_length=1, description="player id, any text or number; only its hash is used")
+    start: str = Field(min_length=1, description="when the session started")
+    end: str | None = Field(default=None, min_length=1, description="when it ended")
+    duration: str | None = Field(default=None, min_length=1, description="how long it lasted, in `duration_unit`")
+    coop: str | None = Field(default=None, min_length=1, description="whether it was played with others: true or 1")
+
+    @model_validator(mode="after")
+    def _end_or_duration(self) -> Columns:
+        if (self.end is None) == (self.duration is None):
+            msg = "give exactly one of `end` and `duration`"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns to read, each once, in the order in which they are declared."""
+        names = (self.player, self.start, self.end, self.duration, self.coop)
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
+
+class Window(_Part):
+    """What the log covers: sessions outside are dropped, and labels that would need more than this are censored."""
+
+    start: AwareDatetime | None = None
+    end: AwareDatetime | None = None
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _utc_unless_said(cls, value: object) -> object:
+        # YAML reads an unquoted time itself, and drops its zone: such times are UTC.
+        return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Window:
+        if self.start is not None and self.end is not None and self.start >= self.end:
+            msg = f"start {self.start.isoformat()} is not before end {self.end.isoformat()}"
+            raise ValueError(msg)
+        return self
+
+
+class Spec(_Part):
+    """How to read one game's session log."""
+
+    name: Identifier = Field(description="name of the dataset: lower case, digits, underscores")
+    columns: Columns
+    time_formats: tuple[str, ...] = Field(
+        default=(ISO_8601,),
+        min_length=1,
+        description=f"{ISO_8601}, {', '.join(UNIX_UNITS)} or strptime patterns; the first that fits a value reads it",
+    )
+    time_zone: str = Field(default="UTC", description="zone of times that do not name one")
+    duration_unit: DurationUnit = Field(default="seconds", description="one of " + ", ".join(get_args(DurationUnit)))
+    window: Window = Window()
+    notice: str = Field(default="", description="attribution that the data's licence asks for; kept with every result")
+    synthetic: bool = Field(default=False, description="the log comes from a simulator")
+    file: str | None = Field(default=None, description="where the log lies below the data folder, for `find_log`")
+
+    @field_validator("time_formats")
+    @classmethod
+    def _known_formats(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        for name in formats:
+            if name != ISO_8601 and name not in UNIX_UNITS and "%" not in name:
+                msg = f"{name!r} is neither {ISO_8601}, {', '.join(UNIX_UNITS)} nor a pattern such as %Y-%m-%d %H:%M:%S"
+                raise ValueError(msg)
+        return formats
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        if name not in available_timezones():
+            msg = f"{name!r} is no IANA time zone{yaml_file.nearest(name, available_timezones())}"
+            raise ValueError(msg)
+        return name
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the specs that come with playfuse."""
+    return tuple(sorted(Path(entry.name).stem for entry in _folder().iterdir() if entry.name.endswith(".yaml")))
+
+
+def load_spec(name_or_path: str | Path) -> Spec:
+    """Read a shipped spec by name, or a YAML file.
+
+    Raises:
+        FusionError: there is no such spec, or it is not valid; an unknown key names the nearest valid one.
+    """
+    if name_or_path in shipped():
+        text = (_folder() / f"{name_or_path}.yaml").read_text("utf-8")
+        return yaml_file.parse(text, Spec, where=f"shipped spec {name_or_path}", fix=_DOCS)
+    if not Path(name_or_path).exists():
+        raise FusionError(
+            str(name_or_path),
+            got=f"no such file or shipped spec{yaml_file.nearest(str(name_or_path), shipped())}",
+            expected=f"a YAML file, or one of {', '.join(shipped())}",
+            fix=_DOCS,
+        )
+    return yaml_file.read(Path(name_or_path), Spec, fix=_DOCS)
+
+
+def _folder() -> Traversable:
+    return resources.files("fusion.telemetry") / "specs"
