@@ -16,6 +16,7 @@ from tensorly.decomposition import parafac
 from tensorly.tenalg import svd_interface
 
 from fusion.errors import FusionError
+from fusion.lowrank.ranks import highest_cp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +61,7 @@ def decompose(tensor: NDArray[np.float64], rank: int, metric: Metric, seed: int 
     Raises:
         FusionError: the rank is out of range.
     """
-    highest = min(tensor.shape) if tensor.ndim == 2 else tensor.size // max(tensor.shape)
+    highest = highest_cp(tensor.shape)
     if not 1 <= rank <= highest:
         raise FusionError("CP rank", got=rank, expected=f"1 to {highest} for a tensor of shape {tensor.shape}")
     whitened = metric.whiten(np.asarray(tensor, dtype=np.float64))

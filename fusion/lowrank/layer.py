@@ -21,11 +21,10 @@ from fusion.lowrank.cp import Cp
 from fusion.lowrank.tucker import Tucker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from fusion.lowrank.metric import Metric
+    from fusion.lowrank.ranks import Ranks
 
 Form = Tucker | Cp
 
@@ -96,7 +95,7 @@ class LowRankLayer(nn.Module):
         return form if isinstance(form, np.ndarray) else form.to_tensor()
 
 
-def decomposed(layer: LowRankLayer, ranks: int | Sequence[int | None], metric: Metric, seed: int) -> LowRankLayer:
+def decomposed(layer: LowRankLayer, ranks: Ranks, metric: Metric, seed: int) -> LowRankLayer:
     """The layer with its tensor decomposed: to CP where `ranks` is one number, to Tucker where it is one per mode."""
     tensor = layer.tensor()
     form: Form

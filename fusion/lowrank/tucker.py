@@ -7,7 +7,6 @@ every behaviour has its own core and all share U and V.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from tensorly.decomposition import partial_tucker
 from tensorly.tenalg import multi_mode_dot
 
 from fusion.errors import FusionError
+from fusion.lowrank.ranks import highest_tucker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,14 +80,13 @@ def decompose(tensor: NDArray[np.float64], ranks: Sequence[int | None], metric: 
         raise FusionError(
             "Tucker ranks", got=f"{len(ranks)} ranks", expected=f"one for each of the {tensor.ndim} modes"
         )
-    widths = [size if rank is None else rank for rank, size in zip(ranks, tensor.shape, strict=True)]
-    for mode, (rank, size) in enumerate(zip(ranks, tensor.shape, strict=True)):
-        others = prod(widths[:mode] + widths[mode + 1 :])
-        if rank is not None and not 1 <= rank <= min(size, others):
+    for mode, rank in enumerate(ranks):
+        highest = highest_tucker(ranks, tensor.shape, mode)
+        if rank is not None and not 1 <= rank <= highest:
             raise FusionError(
                 f"Tucker rank of mode {mode}",
                 got=rank,
-                expected=f"1 to {min(size, others)}: the mode has size {size}, the other ranks multiply to {others}",
+                expected=f"1 to {highest}: at most the size of the mode and the product of the other ranks",
             )
     modes = [mode for mode, rank in enumerate(ranks) if rank is not None]
     wanted = [rank for rank in ranks if rank is not None]

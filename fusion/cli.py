@@ -1,0 +1,101 @@
+"""The build half's commands. Heavy imports wait inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Build time: session logs and teachers in, one small fused network out.",
+)
+
+
+@app.command()
+def data(
+    log: Annotated[
+        Path | None, typer.Argument(help="Session log: .csv, .csv.gz or .parquet.", show_default=False)
+    ] = None,
+    spec: Annotated[
+        str | None,
+        typer.Option(help="Name of a shipped spec, or a YAML file that maps the log's columns.", show_default=False),
+    ] = None,
+    simulate: Annotated[
+        int | None,
+        typer.Option(metavar="PLAYERS", min=1, help="Simulate a log of so many players.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulator.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write the dataset to; without it, only the report is made.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Turn a session log into features and labels, and say what was dropped, censored and split how.
+
+    [bold]Examples[/]
+
+      playfuse data sessions.csv.gz --spec my_game.yaml --out runs/data
+
+      playfuse data telemetry-outriders.csv.gz --spec outriders --json
+
+      playfuse data --simulate 2000 --seed 1 --out runs/data
+    """
+    from fusion.telemetry.command import run
+
+    run(log=log, spec=spec, simulate=simulate, seed=seed, out=out, as_json=as_json)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder that `playfuse data` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for the teachers; those of the same name are replaced.")],
+    preset: Annotated[str, typer.Option(help="full (minutes) or demo (smaller, well under a minute).")] = "full",
+    spec: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of the teachers to train, instead of a preset.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every teacher.", min=0, max=2**31 - 1)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Train teachers: boosted trees for each behaviour; a GRU, a TCN, an MLP and a linear model for all of them.
+
+    Each is written as an ONNX file with a card beside it as soon as it is ready.
+
+    [bold]Examples[/]
+
+      playfuse train runs/data --out runs/teachers
+
+      playfuse train runs/data --out runs/teachers --preset demo --json
+
+      playfuse train runs/data --out runs/teachers --spec teachers.yaml
+    """
+    from fusion.teachers.command import run
+
+    run(data=data, out=out, preset_name=preset, spec=spec, seed=seed, as_json=as_json)
+
+
+@app.command()
+def fuse(
+    data_folder: Annotated[Path, typer.Argument(metavar="DATA", help="Dataset that `playfuse data` wrote.")],
+    teachers: Annotated[Path, typer.Argument(help="Teachers that `playfuse train` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the artifact to.")],
+    recipe: Annotated[str, typer.Option(help="full, demo, or a YAML file.")] = "full",
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the passport as JSON.")] = False,
+) -> None:
+    """Fuse teachers into one small low-rank network and write its artifact, ready to serve.
+
+    [bold]Examples[/]
+
+      playfuse fuse runs/data runs/teachers --out runs/artifact
+
+      playfuse fuse runs/data runs/teachers --recipe mine.yaml --seed 1 --out runs/artifact
+    """
+    from fusion.command import run
+
+    run(data=data_folder, teachers=teachers, out=out, recipe=recipe, seed=seed, as_json=as_json)

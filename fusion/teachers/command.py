@@ -1,0 +1,92 @@
+"""`playfuse train`: trains a set of teachers and tells how good each one is."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from fusion import yaml_file
+from fusion.errors import FusionError
+from fusion.evaluate import measure
+from fusion.progress import stages
+from fusion.teachers.library import qualities, train
+from fusion.teachers.specs import Preset, TeacherSet, preset
+from fusion.telemetry.dataset import Dataset, Split
+from inference.console import console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fusion.teachers.onnx_teacher import OnnxTeacher
+
+    Qualities = dict[str, dict[str, float]]
+    """Teacher → behaviour → quality."""
+
+
+def run(*, data: Path, out: Path, preset_name: str, spec: Path | None, seed: int, as_json: bool) -> None:
+    """Train and report.
+
+    Raises:
+        PlayfuseError: the dataset, the spec or the folder cannot be used, or a behaviour cannot be learnt.
+    """
+    if preset_name not in tuple(Preset):
+        raise FusionError(where="--preset", got=preset_name, expected=f"one of {', '.join(Preset)}")
+    dataset = Dataset.load(data)
+    chosen = preset(Preset(preset_name), dataset.behaviours)
+    if spec is not None:
+        chosen = yaml_file.read(spec, TeacherSet, fix="docs/teachers.md shows a whole file.")
+    started = time.perf_counter()
+    with stages() as told:
+        teachers = train(dataset, chosen.teachers, out, seed=seed, progress=told)
+    seconds = time.perf_counter() - started
+    test = {teacher.card.name: qualities(teacher, dataset, dataset.rows(Split.TEST)) for teacher in teachers}
+    if as_json:
+        print(json.dumps(_report(dataset, teachers, test), indent=1))
+        return
+    _print(dataset, teachers, test)
+    parameters = sum(teacher.card.parameters for teacher in teachers)
+    console.print(f"\n{len(teachers)} teachers, {parameters:,} parameters, trained in {seconds:.0f} s. Next:")
+    console.print(f"  playfuse fuse {data} {out} --out ARTIFACT", highlight=False)
+
+
+def _report(dataset: Dataset, teachers: list[OnnxTeacher], test: Qualities) -> dict[str, object]:
+    return {
+        "dataset": {"name": dataset.name, "synthetic": dataset.synthetic, "notice": dataset.notice},
+        "teachers": [
+            teacher.card.model_dump(mode="json") | {"test_quality": test[teacher.card.name]} for teacher in teachers
+        ],
+    }
+
+
+def _print(dataset: Dataset, teachers: list[OnnxTeacher], test: Qualities) -> None:
+    """One line per behaviour and teacher; the best of each behaviour on the validation players stands out."""
+    simulated = " (simulated players)" if dataset.synthetic else ""
+    table = Table(title=f"Teachers on {dataset.name}{simulated}", title_justify="left")
+    for heading in ("behaviour", "measure", "teacher", "family"):
+        table.add_column(heading)
+    for heading in ("parameters", "validation", "test"):
+        table.add_column(heading, justify="right")
+    for behaviour in dataset.behaviours:
+        able = [teacher for teacher in teachers if behaviour in teacher.card.behaviours]
+        able.sort(key=lambda teacher: -teacher.card.validation_quality.get(behaviour.name, float("-inf")))
+        for place, teacher in enumerate(able):
+            card = teacher.card
+            table.add_row(
+                behaviour.name if place == 0 else "",
+                measure(behaviour) if place == 0 else "",
+                card.name,
+                card.family,
+                f"{card.parameters:,}",
+                _figure(card.validation_quality.get(behaviour.name)),
+                _figure(test[card.name].get(behaviour.name)),
+                style="bold" if place == 0 else "",
+                end_section=place == len(able) - 1,
+            )
+    console.print(table)
+
+
+def _figure(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.4f}"

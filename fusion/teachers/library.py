@@ -1,0 +1,282 @@
+"""Teachers on disk and at work: train a set of them, load them, ask them about a dataset, cross-fit their answers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from pydantic import ValidationError
+
+from fusion.errors import FusionError
+from fusion.evaluate import quality
+from fusion.teachers.families import FAMILIES
+from fusion.teachers.onnx_teacher import OnnxTeacher
+from fusion.teachers.specs import TeacherSpec
+from fusion.teachers.teacher import Fitted, Progress, Task, Teacher, TeacherCard, part_of, silent
+from fusion.telemetry.dataset import Dataset, Split
+from inference.contract.artifact import sha256
+from inference.contract.features import FEATURE_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    TeacherProgress = Callable[[str, float, str], None]
+    """Told the teacher's name, how far its fit has come (0 to 1) and a word about it."""
+
+_SEQUENCE_CHUNK_ROWS: Final = 32_768
+
+
+def train(
+    dataset: Dataset,
+    specs: Iterable[TeacherSpec],
+    folder: Path,
+    *,
+    seed: int = 0,
+    progress: TeacherProgress | None = None,
+) -> list[OnnxTeacher]:
+    """Train teachers and write each one as soon as it is ready; one of the same name in `folder` is replaced.
+
+    Args:
+        dataset: fitted on its training players, stopped by its validation players.
+        specs: what to train.
+        folder: made if it does not exist.
+        seed: of every teacher.
+        progress: told how far each one has come.
+
+    Raises:
+        FusionError: a behaviour is not in the dataset or cannot be learnt, or the folder cannot be written.
+    """
+    return [_train_one(dataset, spec, folder, seed, progress) for spec in specs]
+
+
+def _train_one(
+    dataset: Dataset, spec: TeacherSpec, folder: Path, seed: int, progress: TeacherProgress | None
+) -> OnnxTeacher:
+    def told(done: float, note: str) -> None:
+        if progress is not None:
+            progress(spec.name, done, note)
+
+    task = Task(dataset, spec.choose(dataset.behaviours), dataset.rows(Split.TRAIN), dataset.rows(Split.VALIDATION))
+    teacher = _fit(task, spec, seed, told)
+    write(teacher, folder)
+    return teacher
+
+
+def _fit(task: Task, spec: TeacherSpec, seed: int, progress: Progress) -> OnnxTeacher:
+    settings = spec.family_settings()
+    for name, rows in (("training", task.training), ("validation", task.validation)):
+        if len(rows) == 0:
+            raise FusionError(
+                where=f"dataset {task.dataset.name}",
+                got=f"no {name} players",
+                expected="at least one",
+                fix="Give a log of more players.",
+            )
+    capped = whole_players(task.training, task.dataset.player, settings.training_rows, seed)
+    fitted: Fitted = FAMILIES[spec.family].fit(replace(task, training=capped), settings, seed, progress)
+    dataset = task.dataset
+    card = TeacherCard(
+        name=spec.name,
+        family=spec.family,
+        behaviours=task.behaviours,
+        features=fitted.features,
+        uses_sequences=fitted.uses_sequences,
+        parameters=fitted.parameters,
+        seed=seed,
+        settings=settings.model_dump(mode="json"),
+        feature_version=FEATURE_VERSION,
+        data_name=dataset.name,
+        data_sha256=dataset.sha256,
+        synthetic=dataset.synthetic,
+        validation_quality={},
+        onnx_sha256=sha256(fitted.model),
+    )
+    teacher = OnnxTeacher(fitted.model, card)
+    reached = qualities(teacher, dataset, task.validation)
+    return OnnxTeacher(fitted.model, card.model_copy(update={"validation_quality": reached}))
+
+
+def whole_players(rows: NDArray[np.int64], player: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    """At most `most` of the rows (of at least one player), all of a player's or none: players drawn by chance."""
+    if len(rows) <= most:
+        return rows
+    players, counts = np.unique(player[rows], return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(players))
+    kept = max(1, int(np.searchsorted(np.cumsum(counts[order]), most, side="right")))
+    return rows[np.isin(player[rows], players[order[:kept]])]
+
+
+def links_of(teacher: Teacher, dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """What a teacher predicts for some rows of a dataset.
+
+    Returns:
+        (len(rows), len(teacher.card.behaviours)) float32 on the link scale.
+
+    Raises:
+        FusionError: the dataset lacks one of its features, or means something else by one of its behaviours, or was
+            computed by another version of the features.
+    """
+    card = teacher.card
+    _check_fits(card, dataset)
+    position = {name: index for index, name in enumerate(dataset.feature_names)}
+    columns = [position[name] for name in card.features]
+    links = np.empty((len(rows), len(card.behaviours)), dtype=np.float32)
+    for start in range(0, len(rows), _SEQUENCE_CHUNK_ROWS):
+        chunk = rows[start : start + _SEQUENCE_CHUNK_ROWS]
+        sequences = dataset.sequences(chunk) if card.uses_sequences else None
+        links[start : start + len(chunk)] = teacher.links(dataset.features[chunk][:, columns], sequences)
+    return links
+
+
+def _check_fits(card: TeacherCard, dataset: Dataset) -> None:
+    missing = [name for name in card.features if name not in dataset.feature_names]
+    strange = [behaviour.name for behaviour in card.behaviours if behaviour not in dataset.behaviours]
+    if missing or strange or card.feature_version != FEATURE_VERSION:
+        raise FusionError(
+            where=f"teacher {card.name} on dataset {dataset.name}",
+            got=f"unknown features {missing}, unknown behaviours {strange}, feature version {card.feature_version}",
+            expected=f"features and behaviours as the dataset defines them, feature version {FEATURE_VERSION}",
+            fix="Train the teacher on this dataset.",
+        )
+
+
+def qualities(teacher: Teacher, dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, float]:
+    """Behaviour → AUC or R² on those rows; a behaviour whose quality is not defined there is left out."""
+    links = links_of(teacher, dataset, rows)
+    position = {behaviour.name: index for index, behaviour in enumerate(dataset.behaviours)}
+    reached = {
+        behaviour.name: quality(links[:, column], dataset.labels[rows, position[behaviour.name]], behaviour)
+        for column, behaviour in enumerate(teacher.card.behaviours)
+    }
+    return {name: value for name, value in reached.items() if np.isfinite(value)}
+
+
+def best(teachers: Sequence[Teacher]) -> dict[str, Teacher]:
+    """Behaviour → the teacher of the highest validation quality; the earlier one where two are level."""
+    chosen: dict[str, Teacher] = {}
+    for teacher in teachers:
+        for name, value in teacher.card.validation_quality.items():
+            if name not in chosen or value > chosen[name].card.validation_quality[name]:
+                chosen[name] = teacher
+    return chosen
+
+
+def cross_fit(dataset: Dataset, card: TeacherCard, *, progress: Progress = silent) -> NDArray[np.float32]:
+    """What a teacher would say of the training players had it never seen them.
+
+    Trees fit the rows they were trained on better than any others; a student that learns from such answers learns the
+    noise. So a teacher of the same family, settings and seed is trained on each half of the training players
+    (`dataset.fold`) and asked about the other half.
+
+    Args:
+        dataset: the one the teacher was trained on.
+        card: of the teacher.
+        progress: told how far both fits have come.
+
+    Returns:
+        (training rows, behaviours) float32 links, in the order of `dataset.rows(Split.TRAIN)`.
+
+    Raises:
+        FusionError: the teacher does not fit the dataset, or a half cannot be learnt from.
+    """
+    _check_fits(card, dataset)
+    spec = TeacherSpec(name=card.name, family=card.family, behaviours=card.behaviour_names, settings=card.settings)
+    rows = dataset.rows(Split.TRAIN)
+    fold = dataset.fold[rows]
+    links = np.empty((len(rows), len(card.behaviours)), dtype=np.float32)
+    for half in (0, 1):
+        task = Task(dataset, card.behaviours, rows[fold != half], dataset.rows(Split.VALIDATION))
+        stand_in = _fit(task, spec, card.seed, part_of(progress, half, 2))
+        links[fold == half] = links_of(stand_in, dataset, rows[fold == half])
+    return links
+
+
+def write(teacher: OnnxTeacher, folder: Path) -> None:
+    """Write `<name>.onnx` and `<name>.json`: both or neither, whatever interrupts.
+
+    Raises:
+        FusionError: the folder cannot be written, for want of space say.
+    """
+    model, card = (folder / f"{teacher.card.name}{suffix}" for suffix in (".onnx", ".json"))
+    contents = {model: teacher.model, card: (teacher.card.model_dump_json(indent=1) + "\n").encode()}
+    staged = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in contents}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, content in contents.items():
+            with staged[path].open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        # The card goes first and comes back last: a model without a card is no teacher, and `load` says so.
+        card.unlink(missing_ok=True)
+        staged[model].replace(model)
+        staged[card].replace(card)
+    except OSError as error:
+        raise FusionError(
+            where=str(folder),
+            got=f"{type(error).__name__}: {error.strerror or error}",
+            expected="a writable folder with room for the teachers",
+            fix="Free some space or name another folder.",
+        ) from error
+    finally:
+        for path in staged.values():
+            path.unlink(missing_ok=True)
+        if model.is_file() and not card.exists():
+            model.unlink()
+
+
+def load(folder: Path) -> list[OnnxTeacher]:
+    """Read all teachers of a folder, in order of their names, and verify each.
+
+    Raises:
+        FusionError: there is none, a card or a model is missing, damaged or not what the other one says, or a name
+            or family is not what it should be.
+    """
+    cards = sorted(folder.glob("*.json"))
+    orphans = sorted(set(folder.glob("*.onnx")) - {path.with_suffix(".onnx") for path in cards})
+    if orphans:
+        raise FusionError(
+            where=str(orphans[0]),
+            got="no card beside it",
+            expected=orphans[0].with_suffix(".json").name,
+            fix="Its training was cut short: train it again, or delete it.",
+        )
+    if not cards:
+        raise FusionError(
+            where=str(folder),
+            got="no teacher" if folder.is_dir() else "no such folder",
+            expected="a folder of <name>.onnx and <name>.json",
+            fix="Train some with `playfuse train`.",
+        )
+    return [_read(path) for path in cards]
+
+
+def _read(path: Path) -> OnnxTeacher:
+    try:
+        card = TeacherCard.model_validate_json(path.read_bytes())
+        model = path.with_suffix(".onnx").read_bytes()
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise FusionError(
+            where=f"{path}: {'.'.join(str(step) for step in fault['loc'])}",
+            got=fault["msg"],
+            expected="the card of a teacher",
+            fix="Train it again, or delete it.",
+        ) from error
+    except OSError as error:
+        raise FusionError(
+            where=str(error.filename), got=error.strerror, expected="a readable file", fix="Train it again."
+        ) from error
+    if card.name != path.stem or card.family not in FAMILIES:
+        raise FusionError(
+            where=str(path),
+            got=f"teacher {card.name} of family {card.family}",
+            expected=f"name {path.stem}, as the file's, and a family out of {', '.join(FAMILIES)}",
+            fix="Give every teacher its own name: two of one name cannot be told apart.",
+        )
+    return OnnxTeacher(model, card)

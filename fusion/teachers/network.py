@@ -1,0 +1,166 @@
+"""What the torch families share: a network over scaled inputs that can write itself into an ONNX graph."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, Generic
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fusion.onnx_graph import Graph
+from fusion.teachers.examples import Examples, Windows
+from fusion.teachers.inputs import Scaling
+from fusion.teachers.onnx_teacher import FEATURES, LINKS, SEQUENCES
+from fusion.teachers.parity import check_parity
+from fusion.teachers.teacher import Fitted, Progress, Task
+from fusion.teachers.training import Learner, NetworkSettingsT, predict, train
+from inference.contract.features import SEQUENCE_CHANNELS, SEQUENCE_LENGTH
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_PARITY_ROWS: Final = 512
+
+
+class Encoder(nn.Module, ABC):
+    """Reads sessions in their order: causal, and blind to the padding before the first session."""
+
+    width: int
+    """Length of the state."""
+
+    @abstractmethod
+    def forward(self, sequences: Tensor) -> Tensor:
+        """(windows, steps, channels) scaled → (windows, steps, width), the state after each session."""
+
+    @abstractmethod
+    def add_to(self, graph: Graph, sequences: str) -> str:
+        """Nodes of a graph from (rows, T, channels), scaled, to (rows, width), the state after the newest session."""
+
+
+class Network(Learner):
+    """Features, and the encoded sequence where there is an encoder, through ReLU layers to one link per behaviour.
+
+    Args:
+        features: number of tabular inputs.
+        hidden: widths of the layers; empty makes it linear.
+        behaviours: number of outputs.
+        encoder: of the sequences.
+        dropout: share of the hidden activations that is dropped in training.
+    """
+
+    def __init__(
+        self, features: int, hidden: tuple[int, ...], behaviours: int, encoder: Encoder | None, dropout: float
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        widths = (features + (encoder.width if encoder else 0), *hidden)
+        self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
+        self.output = nn.Linear(widths[-1], behaviours)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, examples: Examples) -> Tensor:
+        """(rows, behaviours) links of scaled inputs."""
+        value = examples.features
+        if self.encoder is not None and examples.sequences is not None:
+            states = self.encoder(examples.sequences)
+            value = torch.cat((states[examples.window, examples.place], value), dim=1)
+        for layer in self.hidden:
+            value = self.dropout(torch.relu(layer(value)))
+        links: Tensor = self.output(value)
+        return links
+
+    def add_to(self, graph: Graph, features: str, sequences: str | None) -> str:
+        """The same, without dropout, as nodes of a graph: every row with its own window."""
+        value = features
+        if self.encoder is not None and sequences is not None:
+            value = graph.op("Concat", self.encoder.add_to(graph, sequences), features, axis=1)
+        for layer in self.hidden:
+            value = graph.op("Relu", add_linear(graph, value, layer))
+        return add_linear(graph, value, self.output)
+
+
+def add_linear(graph: Graph, value: str, layer: nn.Module) -> str:
+    """A linear layer of torch as a node of a graph."""
+    return graph.linear(value, array(layer.weight), array(layer.bias))
+
+
+def array(tensor: Tensor | nn.Module) -> NDArray[np.float32]:
+    """A parameter as NumPy sees it. (To the type checker, any attribute of a module may be a module.)"""
+    assert isinstance(tensor, Tensor)
+    return np.asarray(tensor.detach().cpu().numpy(), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkTrainer(Generic[NetworkSettingsT]):
+    """Trainer of one torch family.
+
+    Attributes:
+        settings_type: what the family can be told.
+        encoder: makes the sequence encoder from the number of channels; None where the family reads features alone.
+        memorises: early stopping keeps a network from it.
+    """
+
+    settings_type: type[NetworkSettingsT]
+    encoder: Callable[[NetworkSettingsT, int], Encoder] | None = None
+    memorises: bool = False
+
+    def fit(self, task: Task, settings: NetworkSettingsT, seed: int, progress: Progress) -> Fitted:
+        """Scale, train, write the graph, and prove that it computes what torch computes.
+
+        Raises:
+            FusionError: the training rows lack labels, or the graph departs from torch by more than 1e-4.
+        """
+        names = task.usable_features()
+        scaling = Scaling.of_features(task.features(task.training, names))
+        sequence_scaling = None
+        if self.encoder is not None:
+            anchors = Windows.shared(task.dataset.histories, task.training).anchors
+            sequence_scaling = Scaling.of_sequences(task.dataset.sequences(anchors))
+
+        def examples(windows: Windows) -> Examples:
+            sequences = None
+            if sequence_scaling is not None:
+                sequences = torch.from_numpy(sequence_scaling.apply(task.dataset.sequences(windows.anchors)))
+            return Examples(
+                torch.from_numpy(scaling.apply(task.features(windows.rows, names))),
+                torch.from_numpy(task.targets(windows.rows)),
+                sequences,
+                torch.from_numpy(windows.window),
+                torch.from_numpy(windows.place),
+            )
+
+        def shared(rows: NDArray[np.int64]) -> Examples:
+            histories = task.dataset.histories
+            return examples(Windows.own(rows) if self.encoder is None else Windows.shared(histories, rows))
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            encoder = self.encoder(settings, len(SEQUENCE_CHANNELS)) if self.encoder else None
+            network = Network(len(names), settings.hidden, len(task.behaviours), encoder, settings.dropout)
+            train(network, task.behaviours, shared(task.training), shared(task.validation), settings, progress)
+        model = _graph(network, scaling, sequence_scaling)
+        probe = task.validation[:_PARITY_ROWS]
+        expected = predict(network, examples(Windows.own(probe)))
+        sequences = task.dataset.sequences(probe) if sequence_scaling is not None else None
+        check_parity(model, task.features(probe, names), sequences, expected)
+        return Fitted(
+            model=model,
+            features=names,
+            uses_sequences=sequence_scaling is not None,
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+        )
+
+
+def _graph(network: Network, scaling: Scaling, sequence_scaling: Scaling | None) -> bytes:
+    graph = Graph("teacher")
+    features = scaling.add_to(graph, graph.input(FEATURES, scaling.median.shape))
+    sequences = None
+    if sequence_scaling is not None:
+        raw = graph.input(SEQUENCES, (SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS)))
+        sequences = sequence_scaling.add_to(graph, raw)
+    return graph.serialise(network.add_to(graph, features, sequences), LINKS, network.output.out_features)

@@ -1,0 +1,112 @@
+"""Which teachers to train: a YAML file of the user's, or one of two presets."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from fusion.errors import FusionError
+from fusion.teachers.families import FAMILIES
+from fusion.teachers.teacher import Settings
+from inference.contract.behaviours import Behaviour, Identifier
+
+
+class TeacherSpec(BaseModel):
+    """One teacher to train."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Identifier
+    family: str
+    behaviours: tuple[Identifier, ...] | None = Field(
+        default=None, min_length=1, description="what it predicts; all of the dataset's where left out"
+    )
+    settings: dict[str, JsonValue] = Field(default={}, description="what differs from the family's defaults")
+
+    @model_validator(mode="after")
+    def _known(self) -> TeacherSpec:
+        if self.family not in FAMILIES:
+            msg = f"family: got {self.family}, expected one of {', '.join(FAMILIES)}"
+            raise ValueError(msg)
+        self.family_settings()
+        return self
+
+    def family_settings(self) -> Settings:
+        """The settings as the family's own type, defaults filled in."""
+        checked: Settings = FAMILIES[self.family].settings_type.model_validate(self.settings)
+        return checked
+
+    def choose(self, known: tuple[Behaviour, ...]) -> tuple[Behaviour, ...]:
+        """The behaviours it predicts, out of a dataset's.
+
+        Raises:
+            FusionError: the dataset does not have one of them.
+        """
+        by_name = {behaviour.name: behaviour for behaviour in known}
+        wanted = tuple(by_name) if self.behaviours is None else self.behaviours
+        missing = [name for name in wanted if name not in by_name]
+        if missing:
+            raise FusionError(
+                where=f"behaviours of teacher {self.name}",
+                got=", ".join(missing),
+                expected=f"some of {', '.join(by_name)}, which the dataset has",
+            )
+        return tuple(by_name[name] for name in wanted)
+
+
+class TeacherSet(BaseModel):
+    """`teachers.yaml`: all teachers to train."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    teachers: tuple[TeacherSpec, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> TeacherSet:
+        names = [spec.name for spec in self.teachers]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            msg = f"two teachers of one name: {', '.join(twice)}"
+            raise ValueError(msg)
+        return self
+
+
+class Preset(StrEnum):
+    """Teacher sets that come with playfuse: trees for each behaviour, and four families that predict all at once."""
+
+    FULL = "full"
+    """What the published figures were reached with: minutes on two cores."""
+    DEMO = "demo"
+    """The same teachers, smaller and on fewer rows: well under a minute."""
+
+
+_DEMO: Final[dict[str, dict[str, JsonValue]]] = {
+    "boosted": {"training_rows": 40_000, "trees": 80, "learning_rate": 0.12, "leaves": 15},
+    "gru": {"training_rows": 40_000, "epochs": 6, "width": 32, "hidden": [64]},
+    "tcn": {"training_rows": 40_000, "epochs": 6, "width": 32, "hidden": [64]},
+    "mlp": {"training_rows": 40_000, "epochs": 6, "hidden": [128, 128]},
+    "logistic": {"training_rows": 40_000, "epochs": 6},
+}
+
+
+def preset(which: Preset, behaviours: tuple[Behaviour, ...]) -> TeacherSet:
+    """One boosted teacher per behaviour, and one GRU, TCN, MLP and logistic teacher of all of them."""
+
+    def settings(family: str) -> dict[str, JsonValue]:
+        return _DEMO[family] if which is Preset.DEMO else {}
+
+    singles = [
+        TeacherSpec(
+            name=f"boosted_{behaviour.name}",
+            family="boosted",
+            behaviours=(behaviour.name,),
+            settings=settings("boosted"),
+        )
+        for behaviour in behaviours
+    ]
+    shared = [
+        TeacherSpec(name=family, family=family, settings=settings(family)) for family in FAMILIES if family != "boosted"
+    ]
+    return TeacherSet(teachers=(*singles, *shared))

@@ -1,0 +1,103 @@
+"""Reads the YAML files that people write: checked against a model, faults told in one sentence with the nearest key."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from fusion.errors import FusionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+def read(path: Path, model: type[Document], *, fix: str = "") -> Document:
+    """Read a YAML file.
+
+    Args:
+        path: of the file.
+        model: what it describes.
+        fix: where the reader finds a whole example.
+
+    Raises:
+        FusionError: it cannot be read, is not YAML, or does not describe a `model`.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FusionError(
+            str(path),
+            got=f"no readable file ({getattr(error, 'strerror', None) or error})",
+            expected="a YAML file",
+            fix=fix,
+        ) from error
+    return parse(text, model, where=str(path), fix=fix)
+
+
+def parse(text: str, model: type[Document], *, where: str, fix: str = "") -> Document:
+    """Check YAML text against a model; `where` names the text in errors.
+
+    Raises:
+        FusionError: it is not YAML, or does not describe a `model`; an unknown key names the nearest valid one.
+    """
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise FusionError(where, got=f"no YAML: {error}", expected="a YAML mapping", fix=fix) from error
+    if not isinstance(document, dict):
+        raise FusionError(where, got=type(document).__name__, expected="a YAML mapping of keys to values", fix=fix)
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise _explain(error, model, where, fix) from error
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the valid name nearest to `name`, or nothing where none is near."""
+    lowered = {candidate.lower(): candidate for candidate in valid}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    return f"; did you mean {lowered[close[0]]!r}?" if close else ""
+
+
+def _explain(error: ValidationError, model: type[BaseModel], where: str, fix: str) -> FusionError:
+    """Turn the first fault that pydantic found into one sentence."""
+    fault = error.errors(include_url=False)[0]
+    location = tuple(str(part) for part in fault["loc"])
+    field = f"{where}, {'.'.join(location)}" if location else where
+    if fault["type"] == "extra_forbidden":
+        keys = _keys(model, fault["loc"][:-1])
+        return FusionError(
+            field,
+            got=f"the unknown key {location[-1]!r}{nearest(location[-1], keys)}",
+            expected=f"one of {', '.join(keys)}" if keys else "a known key",
+            fix=fix,
+        )
+    if fault["type"] == "missing":
+        return FusionError(field, got="nothing", expected=f"the key {location[-1]!r}", fix=fix)
+    message = fault["msg"].removeprefix("Value error, ")
+    return FusionError(field, got=f"{fault['input']!r:.80}", expected=f"a valid value ({message})", fix=fix)
+
+
+def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are valid at a place inside a document, found by walking the models' fields."""
+    here: Any = model
+    for step in location:
+        if isinstance(step, int):
+            continue
+        fields = here.model_fields if isinstance(here, type) and issubclass(here, BaseModel) else {}
+        if step not in fields:
+            return []
+        here = _model_in(fields[step].annotation)
+    return list(here.model_fields) if here is not None else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)

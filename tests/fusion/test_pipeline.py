@@ -1,0 +1,157 @@
+"""The whole pipeline on a small simulated world: real teachers, a real artifact, read back by the serving half."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusion.errors import FusionError
+from fusion.evaluate import quality
+from fusion.pipeline import fuse
+from fusion.recipe import Cp, LowRank, Network, Recipe, Tucker
+from fusion.teachers.library import links_of, train
+from fusion.teachers.onnx_teacher import OnnxTeacher
+from fusion.teachers.specs import TeacherSpec
+from fusion.telemetry.dataset import Dataset, Split, build
+from fusion.telemetry.simulate import simulate
+from fusion.training import Schedule
+from inference.contract.artifact import MODEL_FILE, PARITY_TOLERANCE
+from inference.contract.errors import ArtifactError
+from inference.contract.passport import Passport
+from inference.engine import load
+
+RECIPE = Recipe(
+    network=Network(bins=4, hidden=24, trunk=12, behaviour=4),
+    distil=Schedule(epochs=3, batch_rows=256, learning_rate=5e-3),
+    lowrank=LowRank(input=Tucker(ranks=(6, 3, 6)), trunk=Cp(rank=6), layers=Tucker(ranks=(None, 3, 6))),
+    finetune=Schedule(epochs=3, batch_rows=256, learning_rate=5e-3),
+)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return build(simulate(250, seed=3))
+
+
+@pytest.fixture(scope="module")
+def teachers(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[OnnxTeacher]:
+    specs = (
+        TeacherSpec(name="linear", family="logistic", settings={"epochs": 3}),
+        TeacherSpec(name="trees", family="boosted", settings={"trees": 8, "leaves": 7, "least_rows_per_leaf": 20}),
+    )
+    return train(dataset, specs, tmp_path_factory.mktemp("teachers"))
+
+
+@pytest.fixture(scope="module")
+def artifact(
+    dataset: Dataset, teachers: list[OnnxTeacher], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Passport, list[tuple[str, float, str]]]:
+    out = tmp_path_factory.mktemp("fused") / "artifact"
+    heard: list[tuple[str, float, str]] = []
+    passport = fuse(dataset, teachers, RECIPE, out, lambda *said: heard.append(said))
+    return out, passport, heard
+
+
+def test_the_serving_half_accepts_the_artifact(artifact: tuple[Path, Passport, object], dataset: Dataset) -> None:
+    path, passport, _ = artifact
+    served, engine = load(path)
+    manifest = served.manifest
+    assert served.passport == passport
+    assert manifest.synthetic
+    assert manifest.behaviours == dataset.behaviours
+    assert set(manifest.features) <= set(dataset.feature_names)
+    training = dataset.labels[dataset.rows(Split.TRAIN)]
+    for column, behaviour in enumerate(dataset.behaviours):
+        assert manifest.priors[behaviour.name] == pytest.approx(float(np.nanmean(training[:, column])), rel=1e-5)
+    columns = [dataset.feature_names.index(name) for name in manifest.features]
+    rows = dataset.rows(Split.TEST)
+    predictions = engine.run(np.ascontiguousarray(dataset.features[rows][:, columns]))
+    assert predictions.shape == (len(rows), len(dataset.behaviours))
+
+
+def test_the_passport_tells_what_the_served_graph_does(
+    artifact: tuple[Path, Passport, object], dataset: Dataset, teachers: list[OnnxTeacher]
+) -> None:
+    """Quality is computed anew here, from the artifact's own graph and from the teachers' own files."""
+    path, passport, _ = artifact
+    served, engine = load(path)
+    rows = dataset.rows(Split.TEST)
+    columns = [dataset.feature_names.index(name) for name in served.manifest.features]
+    predictions = engine.run(np.ascontiguousarray(dataset.features[rows][:, columns]))
+    said = {teacher.card.name: links_of(teacher, dataset, rows) for teacher in teachers}
+    for column, behaviour in enumerate(dataset.behaviours):
+        row = passport.behaviours[column]
+        labels = dataset.labels[rows, column]
+        links = predictions[:, column] if behaviour.is_binary else np.log1p(predictions[:, column])
+        # Amounts are served at 0 where the link is below 0, so their quality may differ a little.
+        assert quality(links, labels, behaviour) == pytest.approx(row.fused.value, abs=5e-3)
+        best = max(quality(links[:, column], labels, behaviour) for links in said.values())
+        assert row.teacher.value == pytest.approx(best, abs=1e-9)
+        assert row.change.low <= row.change.value <= row.change.high
+        assert row.change.value == pytest.approx(row.fused.value - row.teacher.value, abs=1e-9)
+    assert passport.parity_error <= PARITY_TOLERANCE
+    assert passport.fused_cost.file_bytes == (path / MODEL_FILE).stat().st_size
+    assert passport.teachers_cost.parameters == sum(teacher.card.parameters for teacher in teachers)
+    assert passport.energy.source in {"rapl", "estimate"}
+    assert passport.energy.joules_per_lobby > 0
+    assert Recipe.model_validate(passport.recipe) == RECIPE
+
+
+def test_stages_tell_what_each_step_contributes(artifact: tuple[Path, Passport, list[tuple[str, float, str]]]) -> None:
+    _, passport, heard = artifact
+    dense, decomposed, tuned = passport.stages
+    assert [stage.stage for stage in passport.stages] == ["distil", "decompose", "fine-tune"]
+    assert decomposed.parameters < dense.parameters / 2
+    assert tuned.mean_change > decomposed.mean_change
+    assert {stage for stage, _, _ in heard} == {"targets", "distil", "decompose", "fine-tune", "export"}
+    assert all(0.0 <= done <= 1.0 for _, done, _ in heard)
+
+
+def test_the_same_seed_gives_the_same_network(
+    artifact: tuple[Path, Passport, object], dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
+) -> None:
+    path, passport, _ = artifact
+    again = fuse(dataset, teachers, RECIPE, tmp_path / "again", lambda *_: None)
+    assert again.behaviours == passport.behaviours
+    assert again.stages == passport.stages
+    assert load(tmp_path / "again")[0].manifest.probe == load(path)[0].manifest.probe
+
+
+def test_dense_layers_and_the_plain_metric_are_recipes_too(
+    dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
+) -> None:
+    lowrank = LowRank(metric="plain", input=Cp(rank=5), trunk=None, layers=None)
+    recipe = RECIPE.model_copy(update={"lowrank": lowrank})
+    passport = fuse(dataset, teachers, recipe, tmp_path / "artifact", lambda *_: None)
+    assert sum("kept dense" in decision for decision in passport.decisions) == 2
+    load(tmp_path / "artifact")
+
+
+def test_a_behaviour_without_a_teacher_is_refused_and_nothing_written(dataset: Dataset, tmp_path: Path) -> None:
+    only = train(dataset, [TeacherSpec(name="a", family="logistic", behaviours=("churn_7d",))], tmp_path / "teachers")
+    with pytest.raises(FusionError, match="teachers of churn_14d"):
+        fuse(dataset, only, RECIPE, tmp_path / "artifact", lambda *_: None)
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_a_single_behaviour_lowers_the_ranks_and_says_so(dataset: Dataset, tmp_path: Path) -> None:
+    one = replace(dataset, behaviours=dataset.behaviours[:1], labels=np.ascontiguousarray(dataset.labels[:, :1]))
+    only = train(one, [TeacherSpec(name="a", family="logistic", settings={"epochs": 2})], tmp_path / "teachers")
+    passport = fuse(one, only, RECIPE, tmp_path / "artifact", lambda *_: None)
+    assert any("the highest possible" in decision for decision in passport.decisions)
+    assert load(tmp_path / "artifact")[1].behaviours == 1
+
+
+def test_a_folder_that_is_no_artifact_is_left_alone(
+    dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("ten years")
+    quick = RECIPE.model_copy(update={"distil": Schedule(epochs=1), "finetune": Schedule(epochs=1)})
+    with pytest.raises(ArtifactError, match="not an artifact"):
+        fuse(dataset, teachers, quick, precious, lambda *_: None)
+    assert [path.name for path in precious.iterdir()] == ["thesis.txt"]
