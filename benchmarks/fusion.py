@@ -1,0 +1,88 @@
+"""Measures fusion on three games: `python -m benchmarks.fusion [--preset full] [--games NAME ...]`.
+
+For every game: log → dataset → teachers → fused artifact, all with the presets a user gets; quality on test players
+with intervals, parameters, bytes, CPU per lobby, and how long it took. Needs the real logs (`PLAYFUSE_DATA`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fusion import recipe as recipes
+from fusion.passport import machine
+from fusion.pipeline import fuse
+from fusion.progress import stages
+from fusion.teachers import specs
+from fusion.teachers.library import qualities, train
+from fusion.telemetry.dataset import Split, build
+from fusion.telemetry.log import read_log
+from fusion.telemetry.sources import data_folder, find_log
+from fusion.telemetry.spec import load_spec
+
+RESULT = Path(__file__).resolve().parent / "results" / "fusion.json"
+GAMES = ("gran_turismo_sport", "outriders", "forza_horizon_4")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="full", choices=[*recipes.Preset])
+    parser.add_argument("--games", nargs="+", default=GAMES, choices=GAMES)
+    parser.add_argument("--keep", type=Path, help="folder to keep datasets, teachers and artifacts in")
+    arguments = parser.parse_args()
+    missing = [game for game in arguments.games if find_log(game) is None]
+    if missing:
+        parser.error(f"no log of {', '.join(missing)} in {data_folder()}: set PLAYFUSE_DATA")
+    stored: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.is_file() else {"games": {}}
+    with tempfile.TemporaryDirectory() as scratch:
+        for game in arguments.games:
+            stored["games"][game] = measure(game, arguments.preset, arguments.keep or Path(scratch))
+            stored["machine"] = machine()
+            RESULT.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
+    print(f"\nWritten to {RESULT.relative_to(Path.cwd()) if RESULT.is_relative_to(Path.cwd()) else RESULT}.")
+    print("Next: python -m benchmarks.render")
+
+
+def measure(game: str, preset: str, folder: Path) -> dict[str, Any]:
+    """One game from its log to its artifact."""
+    log = find_log(game)
+    assert log is not None
+    print(f"\n{game}")
+    started = time.perf_counter()
+    dataset = build(read_log(log, load_spec(game)))
+    prepared = time.perf_counter()
+    teacher_set = specs.preset(specs.Preset(preset), dataset.behaviours)
+    with stages() as told:
+        teachers = train(dataset, teacher_set.teachers, folder / game / "teachers", progress=told)
+        trained = time.perf_counter()
+        recipe = recipes.preset(recipes.Preset(preset))
+        passport = fuse(dataset, teachers, recipe, folder / game / "artifact", told)
+    fused = time.perf_counter()
+    test = dataset.rows(Split.TEST)
+    changes = [row.change.value for row in passport.behaviours]
+    return {
+        "preset": preset,
+        "rows": {split.name.lower(): len(dataset.rows(split)) for split in Split},
+        "behaviours": [row.model_dump(mode="json") for row in passport.behaviours],
+        "teacher_quality": {teacher.card.name: qualities(teacher, dataset, test) for teacher in teachers},
+        "teachers": passport.teachers_cost.model_dump(mode="json") | {"count": len(teachers)},
+        "fused": passport.fused_cost.model_dump(mode="json"),
+        "energy": passport.energy.model_dump(mode="json"),
+        "stages": [stage.model_dump(mode="json") for stage in passport.stages],
+        "decisions": list(passport.decisions),
+        "parity_error": passport.parity_error,
+        "mean_change": float(np.mean(changes)),
+        "worst_change": min(changes),
+        "seconds": fused - started,
+        "seconds_by_step": {"data": prepared - started, "teachers": trained - prepared, "fuse": fused - trained},
+    }
+
+
+if __name__ == "__main__":
+    main()

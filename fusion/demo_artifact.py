@@ -1,0 +1,50 @@
+"""Builds the demo artifact that ships inside the package: `python -m fusion.demo_artifact`, or `make demo-artifact`.
+
+Trained on simulated players only, so that it may go anywhere; small, so that it goes with every install.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from fusion import recipe as recipes
+from fusion.command import print_summary
+from fusion.pipeline import fuse
+from fusion.progress import stages
+from fusion.teachers import specs
+from fusion.teachers.library import train
+from fusion.telemetry.dataset import build
+from fusion.telemetry.simulate import simulate
+
+if TYPE_CHECKING:
+    from fusion.telemetry.dataset import Dataset
+
+FOLDER: Final = Path(__file__).resolve().parent.parent / "inference" / "demo"
+PLAYERS: Final = 4_000
+SEED: Final = 11
+
+
+def dataset() -> Dataset:
+    """The simulated players it is trained and judged on."""
+    return build(simulate(PLAYERS, seed=SEED))
+
+
+def recipe() -> recipes.Recipe:
+    """The demo preset under the demo's name."""
+    return recipes.preset(recipes.Preset.DEMO).model_copy(update={"name": "demo", "seed": SEED})
+
+
+def main() -> None:
+    """Simulate, train, fuse, and replace the artifact in the package."""
+    players = dataset()
+    chosen = specs.preset(specs.Preset.DEMO, players.behaviours)
+    with tempfile.TemporaryDirectory() as scratch, stages() as told:
+        teachers = train(players, chosen.teachers, Path(scratch) / "teachers", seed=SEED, progress=told)
+        passport = fuse(players, teachers, recipe(), FOLDER, told)
+    print_summary(passport)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Distillation: what the teachers know, turned into targets for one network."""

@@ -1,0 +1,115 @@
+"""What the student is to answer: the teachers' weighted average, with the labels mixed in where they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusion.distill.selection import select_weights
+from fusion.errors import FusionError
+from fusion.teachers.families import FAMILIES
+from fusion.teachers.library import cross_fit, links_of
+from fusion.telemetry.dataset import Split
+from inference.contract.behaviours import from_link
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fusion.teachers.teacher import Teacher
+    from fusion.telemetry.dataset import Dataset
+
+Told = Callable[[float, str], None]
+"""Told how far a stage has come, from 0 to 1, and a word about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Targets of the training and validation players, in the order of `dataset.rows(split)`.
+
+    Attributes:
+        training: (rows, behaviours) float32: a probability, or log1p of an amount.
+        validation: (rows, behaviours) float32, likewise.
+        weights: behaviour → teacher → its weight in the average; teachers of weight 0 left out.
+    """
+
+    training: NDArray[np.float32]
+    validation: NDArray[np.float32]
+    weights: dict[str, dict[str, float]]
+
+
+def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: float, told: Told) -> Targets:
+    """Ask the teachers, weigh them on the validation players, mix the labels in.
+
+    A teacher whose family learns its training rows by heart (trees) is asked out of fold (`cross_fit`), and only if its
+    answers are used.
+
+    Args:
+        dataset: with training and validation players.
+        teachers: together they must predict every behaviour of the dataset.
+        label_share: weight of the known labels against the teachers, 0 to 1.
+        told: told how far this has come.
+
+    Raises:
+        FusionError: a behaviour has no teacher.
+    """
+    behaviours = dataset.behaviours
+    validation_rows, training_rows = dataset.rows(Split.VALIDATION), dataset.rows(Split.TRAIN)
+    said = {}
+    for number, teacher in enumerate(teachers):
+        told(0.3 * number / len(teachers), f"asking {teacher.card.name}")
+        said[teacher.card.name] = _by_behaviour(teacher, links_of(teacher, dataset, validation_rows))
+    weights = {}
+    for column, behaviour in enumerate(behaviours):
+        names = [name for name, answers in said.items() if behaviour.name in answers]
+        if not names:
+            raise FusionError(
+                f"teachers of {behaviour.name}",
+                got="none",
+                expected="at least one",
+                fix="Train one, or leave the behaviour out of the dataset.",
+            )
+        answers = np.stack([said[name][behaviour.name] for name in names])
+        found = select_weights(answers, dataset.labels[validation_rows, column], behaviour)
+        weights[behaviour.name] = {name: float(w) for name, w in zip(names, found, strict=True) if w > 0}
+    used = [teacher for teacher in teachers if any(teacher.card.name in chosen for chosen in weights.values())]
+    learnt = {}
+    for number, teacher in enumerate(used):
+        name, start = teacher.card.name, 0.3 + 0.7 * number / len(used)
+        told(start, f"asking {name} about its own players")
+        if teacher.card.family in FAMILIES and FAMILIES[teacher.card.family].memorises:
+            links = cross_fit(dataset, teacher.card)
+        else:
+            links = links_of(teacher, dataset, training_rows)
+        learnt[name] = _by_behaviour(teacher, links)
+    told(1.0, "targets ready")
+    return Targets(
+        training=_blend(dataset, training_rows, learnt, weights, label_share),
+        validation=_blend(dataset, validation_rows, said, weights, label_share),
+        weights=weights,
+    )
+
+
+def _by_behaviour(teacher: Teacher, links: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    return {name: links[:, column] for column, name in enumerate(teacher.card.behaviour_names)}
+
+
+def _blend(
+    dataset: Dataset,
+    rows: NDArray[np.int64],
+    said: dict[str, dict[str, NDArray[np.float32]]],
+    weights: dict[str, dict[str, float]],
+    label_share: float,
+) -> NDArray[np.float32]:
+    targets = np.empty((len(rows), len(dataset.behaviours)), dtype=np.float32)
+    for column, behaviour in enumerate(dataset.behaviours):
+        average = np.zeros(len(rows))
+        for name, weight in weights[behaviour.name].items():
+            average += weight * said[name][behaviour.name]
+        taught = from_link(average, behaviour) if behaviour.is_binary else average
+        labels = dataset.labels[rows, column].astype(np.float64)
+        known = labels if behaviour.is_binary else np.log1p(np.maximum(labels, 0.0))
+        targets[:, column] = np.where(np.isnan(known), taught, (1.0 - label_share) * taught + label_share * known)
+    return targets

@@ -1,0 +1,195 @@
+"""Fills in the passport: quality against the best teachers, stage by stage, and what a lobby costs before and after."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusion.cost import LOBBY_PLAYERS, cpu_us
+from fusion.evaluate import measure, paired_bootstrap, quality
+from fusion.teachers.library import links_of
+from fusion.telemetry.dataset import Split
+from inference.contract.artifact import sha256
+from inference.contract.passport import BehaviourQuality, Cost, Energy, Lineage, Passport, StageQuality
+from inference.energy.meter import choose
+from inference.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from fusion.recipe import Recipe
+    from fusion.teachers.onnx_teacher import OnnxTeacher
+    from fusion.telemetry.dataset import Dataset
+
+
+class Jury:
+    """The test players, and what each behaviour's best teacher reaches on them.
+
+    The best teacher is the one that is best on these very players: the hardest comparison there is.
+
+    Args:
+        dataset: with test players.
+        teachers: all of them.
+    """
+
+    def __init__(self, dataset: Dataset, teachers: Sequence[OnnxTeacher]) -> None:
+        self.dataset = dataset
+        self.rows = dataset.rows(Split.TEST)
+        self.stages: list[StageQuality] = []
+        self.best: dict[str, tuple[str, NDArray[np.float32], float]] = {}
+        for teacher in teachers:
+            links = links_of(teacher, dataset, self.rows)
+            for column, behaviour in enumerate(teacher.card.behaviours):
+                reached = quality(links[:, column], self._labels(behaviour.name), behaviour)
+                if behaviour.name not in self.best or reached > self.best[behaviour.name][2]:
+                    self.best[behaviour.name] = (teacher.card.name, links[:, column], reached)
+
+    def _labels(self, name: str) -> NDArray[np.float32]:
+        column = [behaviour.name for behaviour in self.dataset.behaviours].index(name)
+        return self.dataset.labels[self.rows, column]
+
+    def hear(self, stage: str, links: NDArray[np.float32], parameters: int) -> StageQuality:
+        """Note the quality after one stage: links (test rows, behaviours)."""
+        changes = [
+            quality(links[:, column], self._labels(behaviour.name), behaviour) - self.best[behaviour.name][2]
+            for column, behaviour in enumerate(self.dataset.behaviours)
+        ]
+        found = StageQuality(
+            stage=stage, parameters=parameters, mean_change=float(np.mean(changes)), worst_change=min(changes)
+        )
+        self.stages.append(found)
+        return found
+
+    def verdict(self, links: NDArray[np.float32], seed: int) -> tuple[BehaviourQuality, ...]:
+        """Every behaviour's quality before and after, with intervals: links (test rows, behaviours)."""
+        found = []
+        for column, behaviour in enumerate(self.dataset.behaviours):
+            name, teacher_links, _ = self.best[behaviour.name]
+            paired = paired_bootstrap(
+                teacher_links,
+                links[:, column],
+                self._labels(behaviour.name),
+                self.dataset.player[self.rows],
+                behaviour,
+                seed=seed,
+            )
+            found.append(
+                BehaviourQuality(
+                    behaviour=behaviour.name,
+                    measure=measure(behaviour),
+                    best_teacher=name,
+                    teacher=paired.teacher,
+                    fused=paired.fused,
+                    change=paired.change,
+                    test_rows=paired.rows,
+                )
+            )
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the pipeline found out on its way.
+
+    Attributes:
+        behaviours: quality before and after.
+        stages: quality after each stage.
+        model: the ONNX file's bytes.
+        parameters: of the fused network.
+        parity_error: largest deviation of ONNX Runtime from torch.
+        decisions: what was chosen, and why.
+    """
+
+    behaviours: tuple[BehaviourQuality, ...]
+    stages: tuple[StageQuality, ...]
+    model: bytes
+    parameters: int
+    parity_error: float
+    decisions: tuple[str, ...]
+
+
+def issue(
+    dataset: Dataset,
+    teachers: Sequence[OnnxTeacher],
+    columns: NDArray[np.int64],
+    findings: Findings,
+    recipe: Recipe,
+) -> Passport:
+    """Measure the costs and write everything down.
+
+    Args:
+        dataset: with at least one lobby of test players.
+        teachers: as they were served.
+        columns: of the dataset's features that the fused network reads.
+        findings: what the pipeline found.
+        recipe: what it followed.
+    """
+    rows = dataset.rows(Split.TEST)[:LOBBY_PLAYERS]
+    engine = Engine.from_bytes(findings.model)
+    lobby = np.ascontiguousarray(dataset.features[rows][:, columns])
+    single_threaded = [type(teacher)(teacher.model, teacher.card, threads=1) for teacher in teachers]
+    sequences = dataset.sequences(rows)
+    inputs = [_inputs(teacher, dataset, rows) for teacher in single_threaded]
+
+    def score_teachers() -> None:
+        for teacher, features in zip(single_threaded, inputs, strict=True):
+            teacher.links(features, sequences if teacher.card.uses_sequences else None)
+
+    teachers_us, fused_us = cpu_us([score_teachers, lambda: engine.run(lobby)])
+    return Passport(
+        behaviours=findings.behaviours,
+        stages=findings.stages,
+        teachers_cost=Cost(
+            parameters=sum(teacher.card.parameters for teacher in teachers),
+            file_bytes=sum(len(teacher.model) for teacher in teachers),
+            cpu_us_per_lobby=teachers_us,
+        ),
+        fused_cost=Cost(parameters=findings.parameters, file_bytes=len(findings.model), cpu_us_per_lobby=fused_us),
+        energy=_energy(engine, lobby),
+        parity_error=findings.parity_error,
+        recipe=recipe.model_dump(mode="json"),
+        seed=recipe.seed,
+        machine=machine(),
+        decisions=findings.decisions,
+        lineage=Lineage(
+            data_name=dataset.name,
+            data_is_synthetic=dataset.synthetic,
+            data_sha256=dataset.sha256,
+            data_notice=dataset.notice,
+            teachers_sha256={teacher.card.name: sha256(teacher.model) for teacher in teachers},
+        ),
+    )
+
+
+def machine() -> str:
+    """Architecture, processor and number of cores that measurements were made on."""
+    model = platform.processor() or "unknown processor"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        named = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = named[0] if named else model
+    return f"{model}, {platform.machine()}, {os.cpu_count()} cores"
+
+
+def _inputs(teacher: OnnxTeacher, dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    columns = [dataset.feature_names.index(name) for name in teacher.card.features]
+    return np.ascontiguousarray(dataset.features[rows][:, columns])
+
+
+def _energy(engine: Engine, lobby: NDArray[np.float32], *, seconds: float = 1.0) -> Energy:
+    """Joules per lobby over about a second of scoring: counters and CPU clocks are too coarse for one."""
+    meter = choose()
+    before = sum(meter.read().values())
+    lobbies, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        engine.run(lobby)
+        lobbies += 1
+    return Energy(source=meter.source, joules_per_lobby=(sum(meter.read().values()) - before) / lobbies)
