@@ -1,0 +1,248 @@
+"""The serving half's commands. Heavy imports wait inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from inference.console import console, notes
+from inference.contract.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from inference.client import Prediction
+    from inference.server import Server
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Run time: serve a fused model, ask it, look into it.",
+)
+
+_UNANSWERED_EXIT_CODE = 1
+
+
+def demo_artifact() -> Path:
+    """Folder of the artifact that ships in the package, trained on simulated players."""
+    return Path(str(resources.files("inference") / "demo"))
+
+
+@app.command()
+def serve(
+    artifact: Annotated[
+        Path | None, typer.Argument(help="Folder that `playfuse fuse` wrote.", show_default=False)
+    ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Serve the model that ships with playfuse (simulated players).")
+    ] = False,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. There is no TLS here: keep it in a trusted network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="gRPC port; 0 takes any free one.", min=0, max=65_535)] = 50_051,
+    metrics_host: Annotated[str, typer.Option(help="Address of the metrics.")] = "127.0.0.1",
+    metrics_port: Annotated[
+        int, typer.Option(help="HTTP port of /metrics; 0 takes any free one.", min=0, max=65_535)
+    ] = 9_090,
+    threads: Annotated[int, typer.Option(help="Threads that handle calls.", min=1, max=256)] = 8,
+    max_rows: Annotated[int, typer.Option(help="Players in one request, at most.", min=1, max=65_536)] = 1_024,
+    max_message_bytes: Annotated[int, typer.Option(help="Size of one request, at most.", min=64)] = 4 * 1024 * 1024,
+    max_queue_rows: Annotated[int, typer.Option(help="Players that may wait for the engine.", min=1)] = 8_192,
+    max_waiting_requests: Annotated[int, typer.Option(help="Calls that may wait for a thread.", min=1)] = 512,
+    drain_seconds: Annotated[
+        float, typer.Option(help="After SIGTERM: seconds to serve on as NOT_SERVING.", min=0)
+    ] = 0.0,
+    grace_seconds: Annotated[
+        float, typer.Option(help="Then: seconds the accepted calls have to finish.", min=0.1)
+    ] = 10.0,
+    watts_per_core: Annotated[
+        float | None,
+        typer.Option(
+            help="Watts of a busy core, for the energy estimate where no counter is readable.",
+            min=0.01,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Serve a model over gRPC until SIGTERM or Ctrl-C, then finish what was accepted.
+
+    [bold]Examples[/]
+
+      playfuse serve --demo
+
+      playfuse serve runs/gts/artifact --host 0.0.0.0 --metrics-host 0.0.0.0
+    """
+    # Read by gRPC when it is first imported: its old event engine is a tenth cheaper per call in Python.
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+    from inference import server as servers
+    from inference.settings import Limits, ServerSettings
+
+    if (artifact is None) != demo:
+        raise InvalidRequest(
+            "playfuse serve",
+            got="both an artifact and --demo" if demo else "neither an artifact nor --demo",
+            expected="one of them",
+        )
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        metrics_host=metrics_host,
+        metrics_port=metrics_port,
+        threads=threads,
+        drain_seconds=drain_seconds,
+        grace_seconds=grace_seconds,
+        watts_per_core=watts_per_core,
+        limits=Limits(
+            max_rows_per_request=max_rows,
+            max_batch_rows=max(max_rows, Limits().max_batch_rows),
+            max_message_bytes=max_message_bytes,
+            max_queue_rows=max(max_rows, max_queue_rows),
+            max_waiting_requests=max_waiting_requests,
+        ),
+    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if not servers.serve(artifact or demo_artifact(), settings, on_ready=_announce):
+        raise typer.Exit(_UNANSWERED_EXIT_CODE)
+
+
+def _announce(server: Server) -> None:
+    manifest, meter = server.manifest, server.meter
+    measured = "measured (RAPL)" if meter.source == "rapl" else "estimated from CPU time"
+    synthetic = " [yellow](simulated players: for trying out, not for decisions)[/]" if manifest.synthetic else ""
+    lines = {
+        "serving": f"[bold]{escape(manifest.name)} {escape(manifest.version)}[/]{synthetic}",
+        "gRPC": server.address,
+        "metrics": server.metrics_url,
+        "behaviours": ", ".join(manifest.behaviour_names),
+        "energy": measured,
+        "try": f"playfuse predict --target {server.address} --history '2026-01-05T18:00,3600;2026-01-06T20:30,1800'",
+        "ready": f"{time.monotonic() - _process_start_seconds():.2f} s after the start; Ctrl-C or SIGTERM drains",
+    }
+    for label, text in lines.items():
+        notes.print(f"[bold]{label:<11}[/]{text}", highlight=False, soft_wrap=True)
+
+
+def _process_start_seconds() -> float:
+    """When this process was started, on the clock of `time.monotonic` (proc_pid_stat(5), field 22)."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return since_boot + time.monotonic() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@app.command()
+def predict(
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV (with a header of feature names, or in the model's order) or JSON file, one row a player.",
+            show_default=False,
+        ),
+    ] = None,
+    feature: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="A feature of one player; repeat. Others are missing.", show_default=False
+        ),
+    ] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            metavar="START,SECONDS;…", help="Sessions of one player, or a JSON file of histories.", show_default=False
+        ),
+    ] = None,
+    behaviour: Annotated[
+        list[str] | None, typer.Option(help="What to predict; repeat. All, unless told.", show_default=False)
+    ] = None,
+    target: Annotated[str, typer.Option(help="The server, host:port.")] = "127.0.0.1:50051",
+    timeout_seconds: Annotated[float, typer.Option(help="Deadline.", min=0.001)] = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Ask a running server about some players, in one of three forms.
+
+    Start a server with [bold]playfuse serve --demo[/] in another shell first.
+
+    [bold]Examples[/]
+
+      playfuse predict --history '2026-01-05T18:00,3600;2026-01-06T20:30,1800'
+
+      playfuse predict --feature sessions_7d=3 --feature recency_hours=0 --behaviour churn_7d
+
+      playfuse predict --rows lobby.csv --json
+    """
+    from inference import inputs
+    from inference.client import Client
+
+    given = [name for name, form in (("--rows", rows), ("--feature", feature), ("--history", history)) if form]
+    if len(given) != 1:
+        raise InvalidRequest(
+            "playfuse predict", got=" and ".join(given) or "no players", expected="one of --rows, --feature, --history"
+        )
+    if rows:
+        form = inputs.read_rows(rows)
+    elif history:
+        form = inputs.parse_history(history)
+    else:
+        form = inputs.parse_features(feature or ())
+    with Client(target, timeout_seconds=timeout_seconds) as client:
+        # In files and on the command line an empty cell or `nan` is written on purpose.
+        prediction = client.predict(**form, behaviours=behaviour or (), nan_is_missing=True)
+    if as_json:
+        typer.echo(json.dumps(_prediction_json(prediction)))
+    else:
+        _print_prediction(prediction)
+
+
+def _prediction_json(prediction: Prediction) -> dict[str, object]:
+    return {
+        "model_name": prediction.model_name,
+        "model_version": prediction.model_version,
+        "degraded": prediction.degraded,
+        "dropped_sessions": prediction.dropped_sessions,
+        "behaviours": list(prediction.behaviours),
+        "values": prediction.values.tolist(),
+    }
+
+
+def _print_prediction(prediction: Prediction) -> None:
+    table = Table(title=escape(f"{prediction.model_name} {prediction.model_version}"), title_justify="left")
+    table.add_column("player", justify="right")
+    for name in prediction.behaviours:
+        table.add_column(escape(name), justify="right")
+    for player, values in enumerate(prediction.values.tolist()):
+        table.add_row(str(player), *(f"{value:.3f}" for value in values))
+    console.print(table)
+    if prediction.degraded:
+        notes.print("[yellow]degraded:[/] the model failed; these are its priors, the same for every player")
+    if prediction.dropped_sessions:
+        notes.print(f"{prediction.dropped_sessions} sessions were dropped or merged by cleaning")
+
+
+@app.command()
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="Folder that `playfuse fuse` wrote.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Verify an artifact as the server would (hashes, schema, answers to its probe) and show what is in it.
+
+    [bold]Examples[/]
+
+      playfuse inspect runs/gts/artifact
+
+      playfuse inspect runs/gts/artifact --json
+    """
+    from inference import engine, inspection
+
+    loaded, _ = engine.load(artifact)
+    if as_json:
+        typer.echo(json.dumps(inspection.as_json(loaded)))
+        return
+    for table in inspection.tables(loaded):
+        console.print(table)

@@ -1,0 +1,51 @@
+"""What both command lines share: one console, and faults told without a traceback."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.markup import escape
+
+from inference.contract.errors import PlayfuseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import typer
+
+USER_FAULT_EXIT_CODE: Final = 2
+"""Exit code of a fault that the user can mend; the same that a wrong option gives."""
+
+console: Final = Console()
+"""Results and tables: standard output."""
+
+notes: Final = Console(stderr=True)
+"""Progress and faults: standard error, so that `--json` on standard output stays parsable."""
+
+
+def print_fault(error: PlayfuseError) -> None:
+    """Tell on standard error where the fault is, what was got, what was expected and how to mend it."""
+    notes.print(f"[bold red]error[/] {escape(error.where)}", highlight=False, soft_wrap=True)
+    lines = {"got": error.got, "expected": error.expected, "fix": error.fix}
+    for label, text in lines.items():
+        if text:
+            notes.print(f"  [bold]{label:<9}[/]{escape(text)}", highlight=False, soft_wrap=True)
+
+
+def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+    """Run a command line; a `PlayfuseError` becomes a message and exit code 2, never a traceback.
+
+    Args:
+        app: the application.
+        arguments: what follows the program's name; by default those of this process.
+
+    Raises:
+        SystemExit: always, with the exit code.
+    """
+    try:
+        app(args=arguments)
+    except PlayfuseError as error:
+        print_fault(error)
+        sys.exit(USER_FAULT_EXIT_CODE)

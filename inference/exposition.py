@@ -1,0 +1,153 @@
+"""The server's counters as Prometheus families, and the HTTP end that shows them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from inference.contract.errors import PlayfuseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from wsgiref.simple_server import WSGIServer
+
+    from prometheus_client.core import Metric
+
+    from inference.contract.artifact import Manifest
+    from inference.energy.meter import Meter
+    from inference.instruments import Histogram
+    from inference.metrics import Metrics
+
+METRICS_PATH: Final = "/metrics"
+
+
+class Exposition(Collector):
+    """Reads everything when it is scraped and never in between.
+
+    Args:
+        metrics: the counters.
+        manifest: names of the model and its behaviours.
+        meter: energy of this process.
+        calls_in_flight: calls that threads are handling now.
+        queue_rows: players that wait for the engine now.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        manifest: Manifest,
+        meter: Meter,
+        *,
+        calls_in_flight: Callable[[], int],
+        queue_rows: Callable[[], int],
+    ) -> None:
+        self._metrics = metrics
+        self._manifest = manifest
+        self._meter = meter
+        self._calls_in_flight = calls_in_flight
+        self._queue_rows = queue_rows
+
+    def collect(self) -> Iterable[Metric]:
+        """All families, in the order of `docs/operations.md`."""
+        yield from self._requests()
+        yield from self._engine()
+        yield from self._resources()
+
+    def _requests(self) -> Iterable[Metric]:
+        metrics = self._metrics
+        seconds = HistogramMetricFamily(
+            "playfuse_request_seconds",
+            "From a call's arrival at the server to its reply, by method and gRPC status.",
+            labels=["method", "code"],
+        )
+        for labels, histogram in metrics.request_seconds.items():
+            _add(seconds, labels, histogram)
+        yield seconds
+        yield GaugeMetricFamily(
+            "playfuse_requests_in_flight", "Calls being handled now.", value=self._calls_in_flight()
+        )
+        rejected = CounterMetricFamily(
+            "playfuse_rejected", "Calls that were not computed, by reason.", labels=["reason"]
+        )
+        for reason, counter in metrics.rejected.items():
+            rejected.add_metric([reason], counter.value)
+        yield rejected
+        yield CounterMetricFamily(
+            "playfuse_degraded", "Calls answered with the priors because the model failed.", metrics.degraded.value
+        )
+        yield CounterMetricFamily(
+            "playfuse_sessions_dropped",
+            "Sessions in raw histories that cleaning took away or merged.",
+            metrics.sessions_dropped.value,
+        )
+
+    def _engine(self) -> Iterable[Metric]:
+        metrics, manifest = self._metrics, self._manifest
+        for name, text, histogram in (
+            ("batch_rows", "Players in one run of the engine.", metrics.batch_rows),
+            ("queue_wait_seconds", "From a call's arrival to the start of its run.", metrics.queue_wait_seconds),
+            ("inference_seconds", "One run of the engine, for its whole batch.", metrics.inference_seconds),
+        ):
+            family = HistogramMetricFamily(f"playfuse_{name}", text, labels=[])
+            _add(family, (), histogram)
+            yield family
+        yield GaugeMetricFamily("playfuse_queue_rows", "Players that wait for the engine.", value=self._queue_rows())
+        predictions = CounterMetricFamily(
+            "playfuse_predictions", "Players answered, by behaviour.", labels=["behaviour"]
+        )
+        for name, value in zip(manifest.behaviour_names, metrics.predictions(), strict=True):
+            predictions.add_metric([name], value)
+        yield predictions
+        info = GaugeMetricFamily(
+            "playfuse_model_info", "The model that is served; always 1.", labels=["name", "version", "synthetic"]
+        )
+        info.add_metric([manifest.name, manifest.version, str(manifest.synthetic).lower()], 1)
+        yield info
+
+    def _resources(self) -> Iterable[Metric]:
+        energy = CounterMetricFamily(
+            "playfuse_energy_joules",
+            "Energy of this process: measured (rapl) or estimated from its CPU time (estimate).",
+            labels=["source", "domain"],
+        )
+        for domain, joules in self._meter.read().items():
+            energy.add_metric([self._meter.source, domain], joules)
+        yield energy
+        yield CounterMetricFamily(
+            "playfuse_cpu_seconds", "CPU time of this process, user and system.", time.process_time()
+        )
+
+
+def _add(family: HistogramMetricFamily, labels: Iterable[str], histogram: Histogram) -> None:
+    counts, total = histogram.read()
+    buckets = []
+    below = 0
+    for bound, count in zip([*map(str, histogram.bounds), "+Inf"], counts, strict=True):
+        below += count
+        buckets.append((bound, below))
+    family.add_metric(list(labels), buckets, total)
+
+
+def listen(exposition: Exposition, host: str, port: int) -> WSGIServer:
+    """Serve `/metrics` from a thread of its own, with the usual process_* families added.
+
+    Raises:
+        PlayfuseError: the address cannot be listened on.
+    """
+    registry = CollectorRegistry()
+    registry.register(exposition)
+    ProcessCollector(registry=registry)
+    try:
+        server, _ = start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        raise PlayfuseError(
+            f"metrics address {host}:{port}",
+            got=error.strerror or str(error),
+            expected="a free port on an address of this machine",
+            fix="Name another with --metrics-port; 0 takes any free one.",
+        ) from error
+    return server

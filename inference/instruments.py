@@ -1,0 +1,68 @@
+"""A counter and a histogram that cost a fraction of a microsecond: they are used on every request.
+
+prometheus_client's own take 0.5 and 2 µs an update, five of which would be a tenth of what a whole request may cost.
+These only count; `inference.exposition` turns them into Prometheus families when they are scraped.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from typing import NamedTuple
+
+
+class Counter:
+    """Only goes up."""
+
+    __slots__ = ("_lock", "_value")
+
+    def __init__(self) -> None:
+        self._value = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, amount: float = 1) -> None:
+        """Count `amount` more."""
+        with self._lock:
+            self._value += amount
+
+    @property
+    def value(self) -> float:
+        """The count so far."""
+        return self._value
+
+
+class Distribution(NamedTuple):
+    """What a histogram holds at one moment."""
+
+    counts: tuple[int, ...]
+    """Observations per bucket, the last one above every bound; not cumulated."""
+    total: float
+    """Sum of all observations."""
+
+
+class Histogram:
+    """Counts observations per bucket. A bucket's bound belongs to it (`le`).
+
+    Args:
+        bounds: upper bounds of the buckets, rising; one more bucket holds what is above.
+    """
+
+    __slots__ = ("_counts", "_lock", "_total", "bounds")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+        self._lock = threading.Lock()
+
+    def observe(self, *values: float) -> None:
+        """Count observations."""
+        with self._lock:
+            for value in values:
+                self._counts[bisect_left(self.bounds, value)] += 1
+                self._total += value
+
+    def read(self) -> Distribution:
+        """A consistent copy."""
+        with self._lock:
+            return Distribution(tuple(self._counts), self._total)

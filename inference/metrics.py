@@ -1,0 +1,69 @@
+"""What the server counts while it works. Label values come from fixed sets: never from a caller, never a player."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from inference.contract.errors import InvalidRequest
+from inference.instruments import Counter, Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inference.batching import Answer
+
+SECONDS_BOUNDS: Final = (
+    *(0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075),
+    *(0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+)
+"""0.25 ms to 2.5 s: from an idle server's answer to one that no matchmaker waits for."""
+
+ROWS_BOUNDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0)
+
+METHODS: Final = ("Predict", "DescribeModel")
+CODES: Final = (
+    *("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE", "INTERNAL"),
+)
+REASONS: Final = ("invalid", "overloaded", "queue_full", "deadline", "cancelled", "shutting_down")
+
+
+class Metrics:
+    """All counters of one server."""
+
+    def __init__(self, behaviours: int) -> None:
+        self.request_seconds = {(method, code): Histogram(SECONDS_BOUNDS) for method in METHODS for code in CODES}
+        self.batch_rows = Histogram(ROWS_BOUNDS)
+        self.queue_wait_seconds = Histogram(SECONDS_BOUNDS)
+        self.inference_seconds = Histogram(SECONDS_BOUNDS)
+        self.rejected = {reason: Counter() for reason in REASONS}
+        self.degraded = Counter()
+        self.sessions_dropped = Counter()
+        self._all_behaviours = Counter()
+        self._some_behaviours = [Counter() for _ in range(behaviours)]
+
+    def batch(self, answers: Sequence[Answer], waited_seconds: Sequence[float], run_seconds: float) -> None:
+        """One run of the engine has ended (`batching.Observer`)."""
+        rows_of_all = 0
+        rows = 0
+        for answer in answers:
+            if isinstance(answer, InvalidRequest):
+                continue
+            request, _, degraded = answer
+            rows += request.rows
+            if request.columns is None:
+                rows_of_all += request.rows
+            else:
+                for column in request.columns:
+                    self._some_behaviours[column].add(request.rows)
+            if degraded:
+                self.degraded.add()
+            if request.dropped_sessions:
+                self.sessions_dropped.add(request.dropped_sessions)
+        self._all_behaviours.add(rows_of_all)
+        self.batch_rows.observe(rows)
+        self.inference_seconds.observe(run_seconds)
+        self.queue_wait_seconds.observe(*waited_seconds)
+
+    def predictions(self) -> list[float]:
+        """Players answered so far, per behaviour."""
+        return [self._all_behaviours.value + some.value for some in self._some_behaviours]

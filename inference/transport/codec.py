@@ -1,0 +1,189 @@
+"""Bytes of the wire ↔ requests and responses of the core. Every fault of a caller ends here, as an `InvalidRequest`."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from inference.contract.errors import InvalidRequest
+from inference.contract.features import FEATURE_NAMES
+from inference.core import WIRE_FLOAT32, Request, Response, not_finite
+from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
+from inference.transport import histories
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from inference.contract.artifact import Manifest
+    from inference.settings import Limits
+
+_MAX_QUOTED: Final = 64
+_MAX_LISTED: Final = 50
+
+
+class Codec:
+    """Decodes and encodes for one model. Keeps no state between calls.
+
+    Args:
+        manifest: the model's features and behaviours.
+        limits: what a request may ask for.
+    """
+
+    def __init__(self, manifest: Manifest, limits: Limits) -> None:
+        self._limits = limits
+        self._features = manifest.features
+        self._feature_column = {name: column for column, name in enumerate(manifest.features)}
+        self._behaviours = manifest.behaviour_names
+        self._behaviour_column = {name: column for column, name in enumerate(self._behaviours)}
+        self._row_bytes = len(self._features) * WIRE_FLOAT32.itemsize
+        # Joined messages merge (protobuf's encoding guide), so the unchanging part of a reply is encoded once.
+        model = pb.PredictResponse(model_name=manifest.name, model_version=manifest.version)
+        self._reply_start = model.SerializeToString()
+        model.behaviours.extend(self._behaviours)
+        self._reply_start_all = model.SerializeToString()
+        self._history_columns: NDArray[np.intp] | None = None
+        self._not_in_histories = [name for name in self._features if name not in FEATURE_NAMES]
+        if not self._not_in_histories:
+            self._history_columns = np.array([FEATURE_NAMES.index(name) for name in self._features], dtype=np.intp)
+
+    def decode(self, message: bytes) -> Request:
+        """A `PredictRequest` as bytes → a request of the core.
+
+        Everything is checked but whether packed values are finite, which the core checks for a whole batch at once.
+
+        Raises:
+            InvalidRequest: names the field, the row or column where there is one, what was got, what was expected.
+        """
+        try:
+            predict = pb.PredictRequest.FromString(message)
+        except DecodeError as error:
+            raise InvalidRequest(
+                "request", got=f"{len(message)} bytes that do not parse", expected="a playfuse.v1.PredictRequest"
+            ) from error
+        request_id = predict.request_id
+        if request_id and (size := len(request_id.encode())) > self._limits.max_request_id_bytes:
+            raise InvalidRequest(
+                "request_id", got=f"{size} bytes", expected=f"at most {self._limits.max_request_id_bytes}"
+            )
+        columns = self._columns(predict.behaviours) if predict.behaviours else None
+        form = predict.WhichOneof("input")
+        if form == "packed_rows":
+            values, rows = self._packed(predict.packed_rows)
+            return Request(values, rows, columns, predict.nan_is_missing, request_id)
+        if form == "named_features":
+            values, rows = self._named(predict.named_features, nan_is_missing=predict.nan_is_missing)
+            return Request(values, rows, columns, True, request_id)
+        if form == "histories":
+            values, rows, dropped_sessions = self._histories(predict.histories)
+            return Request(values, rows, columns, True, request_id, dropped_sessions)
+        raise InvalidRequest("input", got="nothing", expected="one of packed_rows, named_features, histories")
+
+    def encode(self, response: Response) -> bytes:
+        """A response → a `PredictResponse` as bytes."""
+        request, values, degraded = response
+        reply = pb.PredictResponse(rows=request.rows, values=values)
+        if request.request_id:
+            reply.request_id = request.request_id
+        if degraded:
+            reply.degraded = True
+        if request.dropped_sessions:
+            reply.dropped_sessions = request.dropped_sessions
+        if request.columns is None:
+            return self._reply_start_all + reply.SerializeToString()
+        reply.behaviours.extend([self._behaviours[column] for column in request.columns])
+        return self._reply_start + reply.SerializeToString()
+
+    def _columns(self, names: Iterable[str]) -> tuple[int, ...]:
+        columns: dict[int, None] = {}
+        for position, name in enumerate(names):
+            column = self._behaviour_column.get(name)
+            where = f"behaviours[{position}]"
+            if column is None:
+                raise _unknown(where, name, self._behaviours, "a behaviour of this model")
+            if column in columns:
+                raise InvalidRequest(where, got=f"{name!r} again", expected="each behaviour once")
+            columns[column] = None
+        return tuple(columns)
+
+    def _check_rows(self, where: str, rows: int) -> None:
+        if not 1 <= rows <= self._limits.max_rows_per_request:
+            raise InvalidRequest(
+                where,
+                got=f"{rows} players",
+                expected=f"1 to {self._limits.max_rows_per_request} in one request",
+                fix="Split it into several requests." if rows else "",
+            )
+
+    def _packed(self, packed: pb.PackedRows) -> tuple[bytes, int]:
+        rows, values = packed.rows, packed.values
+        self._check_rows("packed_rows.rows", rows)
+        if len(values) != rows * self._row_bytes:
+            raise InvalidRequest(
+                "packed_rows.values",
+                got=f"{len(values)} bytes",
+                expected=f"{rows * self._row_bytes}: {rows} rows of {len(self._features)} float32 features",
+            )
+        return values, rows
+
+    def _named(self, named: pb.NamedFeatures, *, nan_is_missing: bool) -> tuple[bytes, int]:
+        if not named.columns:
+            raise InvalidRequest("named_features.columns", got="none", expected="at least one feature")
+        count = len(named.columns[0].values)
+        self._check_rows("named_features.columns[0].values", count)
+        # What is left out is missing by intent; what is sent is held to the caller's word.
+        rows = np.full((count, len(self._features)), np.nan, dtype=WIRE_FLOAT32)
+        seen = set()
+        for position, feature in enumerate(named.columns):
+            where = f"named_features.columns[{position}]"
+            column = self._feature_column.get(feature.name)
+            if column is None:
+                raise _unknown(f"{where}.name", feature.name, self._features, "a feature of this model")
+            if column in seen:
+                raise InvalidRequest(f"{where}.name", got=f"{feature.name!r} again", expected="each feature once")
+            if len(feature.values) != count:
+                raise InvalidRequest(
+                    f"{where}.values",
+                    got=f"{len(feature.values)} values of {feature.name}",
+                    expected=f"{count}, as many as in the first column",
+                )
+            seen.add(column)
+            sent = rows[:, column]
+            sent[:] = np.array(feature.values, dtype=np.float32)
+            wrong = np.isinf(sent) if nan_is_missing else ~np.isfinite(sent)
+            if wrong.any():
+                raise not_finite(
+                    f"{where}.values", sent[:, None], wrong[:, None], (feature.name,), nan_is_missing=nan_is_missing
+                )
+        return rows.tobytes(), count
+
+    def _histories(self, sent: pb.SessionHistories) -> tuple[bytes, int, int]:
+        if self._history_columns is None:
+            raise InvalidRequest(
+                "histories",
+                got="session histories",
+                expected=f"values by name: this model's {self._not_in_histories[0]} is not computed from sessions",
+                fix="Send packed_rows or named_features.",
+            )
+        self._check_rows("histories.players", len(sent.players))
+        rows, dropped_sessions = histories.rows_of(
+            sent.players, self._history_columns, max_sessions=self._limits.max_sessions_per_request
+        )
+        return rows.astype(WIRE_FLOAT32, copy=False).tobytes(), len(rows), dropped_sessions
+
+
+def _unknown(where: str, name: str, known: tuple[str, ...], what: str) -> InvalidRequest:
+    nearest = difflib.get_close_matches(name[:_MAX_QUOTED], known, n=1, cutoff=0.5)
+    quoted = repr(name if len(name) <= _MAX_QUOTED else name[:_MAX_QUOTED] + "…")
+    # A status must fit into HTTP/2 headers, whatever the model and the caller call things.
+    listed = ", ".join(known[:_MAX_LISTED]) + (", …" if len(known) > _MAX_LISTED else "")
+    return InvalidRequest(
+        where,
+        got=quoted,
+        expected=f"{what}: {listed}",
+        fix=f"Did you mean {nearest[0]!r}?" if nearest else "",
+    )

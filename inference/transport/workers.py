@@ -1,0 +1,146 @@
+"""The threads that carry grpcio's calls: a leaner pool than the standard one, and one that never grows without bound.
+
+`concurrent.futures.ThreadPoolExecutor` spends on each call a future with a condition variable that nobody waits on
+(about 9 µs of a call's 140, `benchmarks/serving.py`), and its queue has no end. Here the queue is bounded: a call that
+comes when it is full goes to one extra thread, whose calls see `current().overloaded` and refuse themselves at once
+with a proper status, so that overload cannot use up the memory nor delay the calls that were accepted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent import futures
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LOG = logging.getLogger(__name__)
+
+
+class Arrival(NamedTuple):
+    """How the call that runs on this thread came in."""
+
+    arrived_seconds: float
+    """`time.monotonic` when the transport handed it over."""
+    overloaded: bool
+    """Too many calls wait: refuse this one."""
+
+
+_running = threading.local()
+
+
+def current() -> Arrival:
+    """The call that runs on this thread; on a thread that is no worker, one that has just arrived."""
+    arrival: Arrival | None = getattr(_running, "arrival", None)
+    return arrival or Arrival(time.monotonic(), overloaded=False)
+
+
+class _Task(futures.Future[Any]):
+    """One call. Of a future it is only what grpcio uses: a callback once it is over."""
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], *, overloaded: bool) -> None:
+        # Deliberately without the base's condition variable: that is what makes this pool lean.
+        self._function = function
+        self._arguments = arguments
+        self.arrival = Arrival(time.monotonic(), overloaded)
+        self._lock = threading.Lock()
+        self._over = False
+        self._callback: Callable[[futures.Future[Any]], object] | None = None
+
+    def add_done_callback(self, fn: Callable[[futures.Future[Any]], object]) -> None:
+        with self._lock:
+            if not self._over:
+                self._callback = fn
+                return
+        fn(self)
+
+    def run(self) -> None:
+        _running.arrival = self.arrival
+        try:
+            self._function(*self._arguments)
+        except Exception:  # grpcio turns a handler's exceptions into statuses; this would be one of its own
+            _LOG.exception("a call ended in an exception")
+        finally:
+            with self._lock:
+                self._over = True
+                callback = self._callback
+            if callback is not None:
+                callback(self)
+
+
+class Workers(futures.Executor):
+    """A fixed number of threads that take calls in order of arrival.
+
+    Args:
+        threads: how many calls run at once.
+        max_waiting: calls that may wait for a thread; later ones are run by the extra thread, marked overloaded.
+    """
+
+    def __init__(self, threads: int, max_waiting: int) -> None:
+        self._max_waiting = max_waiting
+        self._accepted: SimpleQueue[_Task | None] = SimpleQueue()
+        self._refused: SimpleQueue[_Task | None] = SimpleQueue()
+        # Sets change as a whole under Python's global lock: cheaper than counters with locks of their own.
+        self._unfinished: set[_Task] = set()
+        self._running: set[_Task] = set()
+        self._threads = [
+            threading.Thread(target=self._work, args=(queue,), name=f"call-{number}", daemon=True)
+            for number, queue in enumerate([self._accepted] * threads + [self._refused])
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a thread now."""
+        return self._accepted.qsize()
+
+    @property
+    def running(self) -> int:
+        """Calls that threads are handling now."""
+        return len(self._running)
+
+    @property
+    def unfinished(self) -> int:
+        """Calls that wait or are being handled now."""
+        return len(self._unfinished)
+
+    def has_unfinished(self, *, before_seconds: float) -> bool:
+        """Whether a call that arrived before that moment (`time.monotonic`) is not over yet."""
+        return any(task.arrival.arrived_seconds < before_seconds for task in list(self._unfinished))
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        """Run `fn(*args)` on the next free thread; keywords are not supported.
+
+        The future it returns knows `add_done_callback` only.
+        """
+        if kwargs:
+            msg = f"keyword arguments are not supported: {sorted(kwargs)}"
+            raise TypeError(msg)
+        overloaded = self._accepted.qsize() >= self._max_waiting
+        task = _Task(fn, args, overloaded=overloaded)
+        self._unfinished.add(task)
+        (self._refused if overloaded else self._accepted).put(task)
+        return task
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the threads end once they have run what was submitted before. Nothing is ever cancelled."""
+        for _ in self._threads[:-1]:
+            self._accepted.put(None)
+        self._refused.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _work(self, queue: SimpleQueue[_Task | None]) -> None:
+        while (task := queue.get()) is not None:
+            self._running.add(task)
+            task.run()
+            self._running.discard(task)
+            self._unfinished.discard(task)
+            # Without this the thread would keep the last call's request and reply alive until the next call comes.
+            del task

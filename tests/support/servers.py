@@ -1,0 +1,36 @@
+"""Real servers in processes of their own, on free ports of loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import urllib.request
+from typing import TYPE_CHECKING
+
+from playfuse import server_process
+from tests.support.artifacts import write_artifact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playfuse.server_process import ServerProcess
+
+
+@contextlib.contextmanager
+def running_server(folder: Path, *arguments: str) -> Iterator[ServerProcess]:
+    """A server of a small valid artifact, written to `folder`; stopped at the end, and it has to end well."""
+    artifact = folder / "artifact"
+    write_artifact(artifact)
+    server = server_process.start([str(artifact), *arguments], folder / "server.log")
+    try:
+        yield server
+    finally:
+        code = server.stop()
+    assert code == 0, server.log.read_text()
+
+
+def scrape(server: ServerProcess) -> str:
+    """What /metrics says now."""
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as reply:
+        content: bytes = reply.read()
+    return content.decode()
