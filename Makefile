@@ -1,0 +1,31 @@
+# Every target works on a fresh checkout: the first one run makes .venv (scripts/setup).
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint protos bench
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv with everything installed (the other targets do it too)
+	@scripts/setup
+
+demo: setup ## Logs in, fused predictions out, under load; KEEP=1 leaves the server running
+	playfuse demo $(if $(KEEP),--keep)
+
+test: setup ## Run all tests; fails below 90 % branch coverage
+	@scripts/prometheus-tools || [ -z "$$CI" ]
+	pytest -n 2 --dist loadgroup --cov --cov-report=term
+
+lint: setup ## Style, types and import contracts
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+protos: setup ## Generate inference/pb anew from protos/
+	scripts/protos
+
+bench: setup ## Measure everything the README quotes, then write it into README.md and docs/
+	python -m benchmarks.telemetry
+	python -m benchmarks.fusion
+	python -m benchmarks.render

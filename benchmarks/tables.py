@@ -1,0 +1,143 @@
+"""Tables in Markdown, one function per section of the documents; each takes what a benchmark stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+GAMES: Final = {
+    "gran_turismo_sport": "Gran Turismo Sport",
+    "outriders": "Outriders",
+    "forza_horizon_4": "Forza Horizon 4",
+    "simulated": "simulated",
+}
+FILES: Final = {"lean_file": "four columns", "wide_file": "2 kB per row that nobody asks for"}
+DISTRIBUTIONS: Final = {
+    "session_minutes": "session, minutes",
+    "gap_hours": "gap, hours",
+    "sessions_per_player": "sessions per player",
+}
+MEASURES: Final = {"auc": "AUC", "r2_log": "R² (log)"}
+
+
+def fusion_summary(results: dict[str, Any]) -> str:
+    """One row per game: what fusing cost in quality and what it saves."""
+    rows = []
+    for name, game in _games(results):
+        teachers, fused = game["teachers"], game["fused"]
+        rows.append(
+            (
+                _game(name),
+                str(len(game["behaviours"])),
+                _signed(game["mean_change"]),
+                _signed(game["worst_change"]),
+                f"{teachers['parameters']:,} → {fused['parameters']:,} (1/{_ratio(teachers, fused, 'parameters')})",
+                f"{teachers['cpu_us_per_lobby']:,.0f} → {fused['cpu_us_per_lobby']:,.0f} µs "
+                f"(1/{_ratio(teachers, fused, 'cpu_us_per_lobby')})",
+            )
+        )
+    header = ("game", "behaviours", "mean change", "worst change", "parameters", "CPU per 64-player lobby")
+    return _table(header, rows)
+
+
+def fusion(results: dict[str, Any]) -> str:
+    """Per game: every behaviour's best teacher and the fused network with their intervals, then the sizes."""
+    parts = [
+        f"Measured on {results['machine']}. Intervals: 95 %, bootstrap over the test players; the change is paired. "
+        "CPU: all teachers, or the one fused graph, in ONNX Runtime on one thread."
+    ]
+    for name, game in _games(results):
+        quality = [
+            (
+                f"`{row['behaviour']}`",
+                MEASURES[row["measure"]],
+                row["best_teacher"],
+                _interval(row["teacher"]),
+                _interval(row["fused"]),
+                _interval(row["change"], signed=True),
+            )
+            for row in game["behaviours"]
+        ]
+        quality.append(
+            (
+                "**mean / worst**",
+                "",
+                "",
+                "",
+                "",
+                f"**{_signed(game['mean_change'])}** / **{_signed(game['worst_change'])}**",
+            )
+        )
+        sizes = [
+            (label, f"{cost['parameters']:,}", f"{cost['file_bytes']:,}", f"{cost['cpu_us_per_lobby']:,.0f}")
+            for label, cost in (("teachers", game["teachers"]), ("fused", game["fused"]))
+        ]
+        parts += [
+            f"### {_game(name)}",
+            _table(("behaviour", "measure", "best teacher", "teacher", "fused", "change"), quality),
+            _table(("", "parameters", "bytes", "CPU µs per 64-player lobby"), sizes),
+            f"Trained and fused in {game['seconds']:,.0f} s.",
+        ]
+    return "\n\n".join(parts)
+
+
+def telemetry(results: dict[str, Any]) -> str:
+    """From a log file to features and labels; the simulator beside the game it was calibrated on."""
+    pipeline = [
+        (
+            FILES[name],
+            f"{run['sessions']:,}",
+            f"{run['file_bytes'] / 1e6:,.0f}",
+            f"{run['wall_seconds']:.1f}",
+            f"{run['peak_resident_bytes'] / 1e6:,.0f}",
+        )
+        for name, run in results["pipeline"].items()
+    ]
+    logs = results["statistics"]
+    compared = [
+        (f"{label}, {quantile}", *(f"{log[field][quantile]:,.1f}" for log in logs.values()))
+        for field, label in DISTRIBUTIONS.items()
+        for quantile in ("p25", "p50", "p75", "p95")
+    ]
+    for field, label in (("mean_label", "mean of"), ("learnable", "LightGBM on")):
+        compared += [
+            (f"{label} `{behaviour}`", *(f"{log[field][behaviour]:.3f}" for log in logs.values()))
+            for behaviour in logs["simulated"][field]
+            if all(behaviour in log[field] for log in logs.values())
+        ]
+    return "\n\n".join(
+        [
+            "From a CSV file to features and labels, one core:",
+            _table(("file", "sessions", "MB", "seconds", "peak MB"), pipeline),
+            "The simulator beside a real log (LightGBM: AUC or R² on test players, is there as much to learn?):",
+            _table(("", *map(_game, logs)), compared),
+        ]
+    )
+
+
+def _game(name: str) -> str:
+    return GAMES[name]
+
+
+def _games(results: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return sorted(results["games"].items(), key=lambda entry: list(GAMES).index(entry[0]))
+
+
+def _ratio(teachers: dict[str, Any], fused: dict[str, Any], field: str) -> str:
+    return f"{teachers[field] / fused[field]:.0f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")  # noqa: RUF001 - typographic minus, as in the prose
+
+
+def _interval(figure: dict[str, float], *, signed: bool = False) -> str:
+    show = _signed if signed else "{:.4f}".format
+    return f"{show(figure['value'])} [{show(figure['low'])}, {show(figure['high'])}]"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchmarks.render import NOT_MEASURED, RESULTS, ROOT, SECTIONS, documents, rendered
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FUSION: dict[str, Any] = {
+    "machine": "two cores",
+    "games": {
+        "gran_turismo_sport": {
+            "behaviours": [
+                {
+                    "behaviour": "churn_7d",
+                    "measure": "auc",
+                    "best_teacher": "gru",
+                    "teacher": {"value": 0.8207, "low": 0.81, "high": 0.83},
+                    "fused": {"value": 0.8201, "low": 0.809, "high": 0.83},
+                    "change": {"value": -0.0006, "low": -0.002, "high": 0.001},
+                }
+            ],
+            "teachers": {"parameters": 900_000, "file_bytes": 4_000_000, "cpu_us_per_lobby": 4_000.0},
+            "fused": {"parameters": 20_000, "file_bytes": 90_000, "cpu_us_per_lobby": 100.0},
+            "mean_change": -0.0006,
+            "worst_change": -0.0006,
+            "seconds": 480.0,
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_documents_hold_what_was_measured(path: Path) -> None:
+    assert path.read_text() == rendered(path.read_text()), "run: python -m benchmarks.render"
+
+
+def test_every_section_is_shown_somewhere() -> None:
+    shown = {
+        name
+        for path in documents()
+        for name in re.findall(r"^<!-- results:([a-z-]+) -->$", path.read_text(), re.MULTILINE)
+    }
+    assert shown == set(SECTIONS)
+
+
+def test_every_stored_result_is_shown() -> None:
+    assert {path.name for path in RESULTS.glob("*.json")} <= {file for file, _ in SECTIONS.values()}
+
+
+def test_only_the_framed_part_changes(tmp_path: Path) -> None:
+    (tmp_path / "fusion.json").write_text(json.dumps(FUSION))
+    text = "before\n<!-- results:fusion-summary -->\nold\n<!-- /results -->\nafter\n"
+    first = rendered(text, tmp_path)
+    assert first.startswith("before\n<!-- results:fusion-summary -->\n| game |")
+    assert first.endswith("|\n<!-- /results -->\nafter\n")
+    assert "old" not in first
+    assert rendered(first, tmp_path) == first
+
+
+def test_a_missing_measurement_is_said(tmp_path: Path) -> None:
+    text = "<!-- results:fusion -->\n<!-- /results -->\n"
+    assert NOT_MEASURED in rendered(text, tmp_path)
+
+
+def test_an_unknown_section_is_refused() -> None:
+    with pytest.raises(KeyError, match="nothing"):
+        rendered("<!-- results:nothing -->\n<!-- /results -->\n")
+
+
+def test_tables_quote_the_figures(tmp_path: Path) -> None:
+    (tmp_path / "fusion.json").write_text(json.dumps(FUSION))
+    text = rendered(
+        "<!-- results:fusion-summary -->\n<!-- /results --><!-- results:fusion -->\n<!-- /results -->", tmp_path
+    )
+    assert "900,000 → 20,000 (1/45)" in text
+    assert "4,000 → 100 µs (1/40)" in text
+    assert "| `churn_7d` | AUC | gru | 0.8207 [0.8100, 0.8300] | 0.8201 [0.8090, 0.8300] |" in text
+    assert "480 s" in text
+
+
+def test_readme_shows_the_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert "make demo" in readme
+    assert "make test" in readme
