@@ -117,6 +117,42 @@ def telemetry(results: dict[str, Any]) -> str:
     )
 
 
+def serving(results: dict[str, Any]) -> str:
+    """The server beside a bare echo, then what was checked on the way."""
+    rows = [
+        (
+            name,
+            f"{case['echo']['requests_per_second']:,.0f}",
+            f"{case['playfuse']['requests_per_second']:,.0f}",
+            f"**{case['throughput_ratio']:.2f}**",
+            f"{case['echo']['p50_ms']:.2f} / {case['echo']['p99_ms']:.2f}",
+            f"{case['playfuse']['p50_ms']:.2f} / {case['playfuse']['p99_ms']:.2f}",
+            f"{case['echo']['cpu_us_per_request']:.0f} / {case['playfuse']['cpu_us_per_request']:.0f}",
+        )
+        for name, case in results["cases"].items()
+    ]
+    model, half, start = results["model"], results["half_load"], results["start"]
+    identity, sigterm = results["identity"], results["sigterm"]
+    header = ("load", "echo, requests/s", "playfuse", "ratio", "echo p50 / p99 ms", "playfuse p50 / p99 ms", "CPU µs")
+    intro = (
+        f"The whole server with the {model['name']} model ({model['features']} features, {model['behaviours']} "
+        f"behaviours, {model['bytes']:,} bytes) beside a grpcio server that only echoes, with the same transport "
+        f"options and message sizes; server on one core, client on the other; {results['machine']}; medians of turns. "
+        "CPU per request: echo / playfuse."
+    )
+    checked = (
+        f"- 64 players per request at half of the peak load: p50 {half['p50_ms']:.2f} ms, p99 {half['p99_ms']:.2f} ms, "
+        f"{half['p99_over_p50']:.1f} times as long.",
+        f"- Start to ready {start['ready_seconds']:.2f} s; resident {start['resident_mib']:.0f} MiB, "
+        f"{results['resident_mib_after_load']:.0f} MiB after the load.",
+        f"- {identity['requests']:,} requests of 1 to 64 players from {identity['threads']} threads, checked by value: "
+        f"{identity['wrong']} wrong.",
+        f"- SIGTERM under load: {sigterm['answered']:,} calls answered, {sigterm['told_to_go_elsewhere']} late ones "
+        f"told UNAVAILABLE, {sigterm['lost']} lost, exit code {sigterm['exit_code']}.",
+    )
+    return "\n\n".join([intro, _table(header, rows), "\n".join(checked)])
+
+
 def _game(name: str) -> str:
     return GAMES[name]
 

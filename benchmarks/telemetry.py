@@ -1,7 +1,7 @@
 """Measures the telemetry room: `python -m benchmarks.telemetry`, results in `benchmarks/results/telemetry.json`.
 
-1. The simulator against Gran Turismo Sport, where the log is there: distributions, base rates, how well a plain LightGBM
-   model learns each behaviour from the features.
+1. The simulator against Gran Turismo Sport, where the log is there: distributions, base rates, how well a plain
+   LightGBM model learns each behaviour from the features.
 2. The pipeline (CSV file → features and labels) on 200,000 sessions, in a process of its own pinned to one core, on a
    lean file and on one with 2 kB per row that no spec asks for.
 """

@@ -66,8 +66,10 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def _explain(error: ValidationError, model: type[BaseModel], where: str, fix: str) -> FusionError:
-    """Turn the first fault that pydantic found into one sentence."""
-    fault = error.errors(include_url=False)[0]
+    """Turn the fault that explains most into one sentence."""
+    faults = error.errors(include_url=False)
+    # A misspelt key also leaves another one missing: the misspelling is the cause.
+    fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     location = tuple(str(part) for part in fault["loc"])
     field = f"{where}, {'.'.join(location)}" if location else where
     if fault["type"] == "extra_forbidden":

@@ -7,7 +7,7 @@ sets the batch size: an idle server adds no delay, a busy one shares each run am
 
 On one core, and under Python's global lock, arrivals cannot collect while a run is on: they would be run one by one. So
 a leader that knows of other calls on their way first steps back once (`sched_yield`): threads that are ready to bring
-their requests do so, and if there is none it goes on within a microsecond.
+their requests do so, and if there is none it goes on at once.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _State(Enum):
 class _Job:
     """A follower's request. `wake` is held until there is news for its thread; `state` changes under the lock."""
 
-    __slots__ = ("arrived_seconds", "deadline_seconds", "error", "is_wanted", "request", "response", "state", "wake")
+    __slots__ = ("arrived_seconds", "deadline_seconds", "is_wanted", "outcome", "request", "state", "wake")
 
     def __init__(
         self, request: Request, arrived_seconds: float, deadline_seconds: float, is_wanted: Callable[[], bool] | None
@@ -64,8 +64,7 @@ class _Job:
         self.deadline_seconds = deadline_seconds
         self.is_wanted = is_wanted
         self.state = _State.WAITING
-        self.response: Response | None = None
-        self.error: BaseException | None = None
+        self.outcome: Response | BaseException | None = None
         self.wake = threading.Lock()
         self.wake.acquire()
 
@@ -149,10 +148,10 @@ class Batcher:
             self._lead(job)
         else:
             self._follow(job)
-        if job.error is not None:
-            raise job.error
-        assert job.response is not None
-        return job.response
+        if isinstance(job.outcome, BaseException):
+            raise job.outcome
+        assert job.outcome is not None
+        return job.outcome
 
     def close(self, timeout_seconds: float) -> bool:
         """Take no more requests and wait until all that were taken are answered; whether they are."""
@@ -200,7 +199,7 @@ class Batcher:
             if job.state is _State.WAITING:
                 self._waiting_rows -= job.request.rows
             job.state = _State.GIVEN_UP
-        job.error = DeadlineMissed("the deadline passed while the request waited for the engine")
+        job.outcome = DeadlineMissed("the deadline passed while the request waited for the engine")
 
     def _lead(self, leader: _Job) -> None:
         """Run one batch: the leader's request and what else waits. Then hand over, whatever happened."""
@@ -214,9 +213,8 @@ class Batcher:
                 self._run(jobs, now)
         finally:
             # Only something like an interpreter that shuts down leaves a job without an answer here.
-            for job in jobs:
-                if job.response is None and job.error is None:
-                    self._settle(job, error=Closed("the thread that served the request was stopped"))
+            left = [job for job in jobs if job.outcome is None]
+            self._settle(left, [Closed("the thread that served the request was stopped") for _ in left])
             self._hand_over()
 
     def _take(self, free_rows: int) -> list[_Job]:
@@ -237,14 +235,14 @@ class Batcher:
 
     def _still_worth(self, job: _Job, now: float) -> bool:
         if now >= job.deadline_seconds:
-            self._settle(job, error=DeadlineMissed("the deadline passed while the request waited for the engine"))
+            self._settle((job,), (DeadlineMissed("the deadline passed while the request waited for the engine"),))
         else:
             try:
                 if job.is_wanted is None or job.is_wanted():
                     return True
-                self._settle(job, error=Cancelled("the caller cancelled while the request waited for the engine"))
+                self._settle((job,), (Cancelled("the caller cancelled while the request waited for the engine"),))
             except Exception as error:  # of this caller's own making; the others in the batch must not hear of it
-                self._settle(job, error=error)
+                self._settle((job,), (error,))
         return False
 
     def _run(self, jobs: list[_Job], now: float) -> None:
@@ -252,7 +250,7 @@ class Batcher:
             answers = self._predict([job.request for job in jobs])
         except Exception as error:  # it belongs to one of them: find out whose by running each alone
             if len(jobs) == 1:
-                self._settle(jobs[0], error=error)
+                self._settle(jobs, (error,))
             else:
                 for job in jobs:
                     self._run([job], now)
@@ -260,21 +258,18 @@ class Batcher:
         run_seconds = time.monotonic() - now
         self._mean_run_seconds += _SMOOTHING * (run_seconds - self._mean_run_seconds)
         self._observer.batch(answers, [now - job.arrived_seconds for job in jobs], run_seconds)
-        for job, answer in zip(jobs, answers, strict=True):
-            if isinstance(answer, Exception):
-                self._settle(job, error=answer)
-            else:
-                self._settle(job, response=answer)
+        self._settle(jobs, answers)
 
-    def _settle(self, job: _Job, *, response: Response | None = None, error: BaseException | None = None) -> None:
+    def _settle(self, jobs: Sequence[_Job], outcomes: Sequence[Response | BaseException]) -> None:
+        """Hand every job its outcome and wake its thread, unless that has left."""
         with self._lock:
-            if job.state is _State.GIVEN_UP:
-                return
-            job.response, job.error = response, error
-            was_leading = job.state is _State.LEADING
-            job.state = _State.ANSWERED
-        if not was_leading:
-            job.wake.release()
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                if job.state is not _State.GIVEN_UP:
+                    job.outcome = outcome
+                    was_leading = job.state is _State.LEADING
+                    job.state = _State.ANSWERED
+                    if not was_leading:
+                        job.wake.release()
 
     def _hand_over(self) -> None:
         with self._lock:

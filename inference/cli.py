@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 
 _UNANSWERED_EXIT_CODE = 1
+_FEW_PLAYERS = 4
 
 
 def demo_artifact() -> Path:
@@ -51,7 +52,7 @@ def serve(
     metrics_host: Annotated[str, typer.Option(help="Address of the metrics.")] = "127.0.0.1",
     metrics_port: Annotated[
         int, typer.Option(help="HTTP port of /metrics; 0 takes any free one.", min=0, max=65_535)
-    ] = 9_090,
+    ] = 9_464,
     threads: Annotated[int, typer.Option(help="Threads that handle calls.", min=1, max=256)] = 8,
     max_rows: Annotated[int, typer.Option(help="Players in one request, at most.", min=1, max=65_536)] = 1_024,
     max_message_bytes: Annotated[int, typer.Option(help="Size of one request, at most.", min=64)] = 4 * 1024 * 1024,
@@ -80,7 +81,7 @@ def serve(
 
       playfuse serve runs/gts/artifact --host 0.0.0.0 --metrics-host 0.0.0.0
     """
-    # Read by gRPC when it is first imported: its old event engine is a tenth cheaper per call in Python.
+    # Read by gRPC when it is first imported: without this listener a call costs less.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     from inference import server as servers
     from inference.settings import Limits, ServerSettings
@@ -173,7 +174,7 @@ def predict(
 
       playfuse predict --history '2026-01-05T18:00,3600;2026-01-06T20:30,1800'
 
-      playfuse predict --feature sessions_7d=3 --feature recency_hours=0 --behaviour churn_7d
+      playfuse predict --feature sessions_7d=3 --feature session_1_hours=0.8 --behaviour churn_7d
 
       playfuse predict --rows lobby.csv --json
     """
@@ -192,6 +193,7 @@ def predict(
     else:
         form = inputs.parse_features(feature or ())
     with Client(target, timeout_seconds=timeout_seconds) as client:
+        client.wait_until_ready(timeout_seconds)  # it may have been started a moment ago
         # In files and on the command line an empty cell or `nan` is written on purpose.
         prediction = client.predict(**form, behaviours=behaviour or (), nan_is_missing=True)
     if as_json:
@@ -213,11 +215,19 @@ def _prediction_json(prediction: Prediction) -> dict[str, object]:
 
 def _print_prediction(prediction: Prediction) -> None:
     table = Table(title=escape(f"{prediction.model_name} {prediction.model_version}"), title_justify="left")
-    table.add_column("player", justify="right")
-    for name in prediction.behaviours:
-        table.add_column(escape(name), justify="right")
-    for player, values in enumerate(prediction.values.tolist()):
-        table.add_row(str(player), *(f"{value:.3f}" for value in values))
+    values = [[f"{value:.3f}" for value in row] for row in prediction.values.tolist()]
+    if len(values) <= _FEW_PLAYERS:  # names as rows are never cut short
+        table.add_column("behaviour")
+        for player in range(len(values)):
+            table.add_column(f"player {player}", justify="right")
+        for column, name in enumerate(prediction.behaviours):
+            table.add_row(escape(name), *(row[column] for row in values))
+    else:
+        table.add_column("player", justify="right")
+        for name in prediction.behaviours:
+            table.add_column(escape(name), justify="right", overflow="fold")
+        for player, row in enumerate(values):
+            table.add_row(str(player), *row)
     console.print(table)
     if prediction.degraded:
         notes.print("[yellow]degraded:[/] the model failed; these are its priors, the same for every player")

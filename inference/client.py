@@ -180,6 +180,18 @@ class Client:
             request_id=reply.request_id,
         )
 
+    def wait_until_ready(self, timeout_seconds: float) -> None:
+        """Wait for the connection, for a server that has just been started.
+
+        Raises:
+            CallFailed: UNAVAILABLE, nobody answered there in time.
+        """
+        try:
+            grpc.channel_ready_future(self._channel).result(timeout_seconds)
+        except grpc.FutureTimeoutError as error:
+            said = f"no connection within {timeout_seconds:g} s"
+            raise CallFailed(self._target, "connecting", grpc.StatusCode.UNAVAILABLE, said) from error
+
     def describe(self) -> pb.DescribeModelResponse:
         """What the served model takes and answers, and the server's limits.
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _METER_PERIOD_SECONDS: Final = 60.0
 """An energy counter must be read before it comes round, scraped or not."""
+_MAX_REFUSALS_UNDER_WAY: Final = 4_096
+"""In a flood beyond this gRPC turns calls away unread: that bounds the memory, yet callers may see CANCELLED."""
 _QUIET_SECONDS: Final = 0.05
 _MAX_HOLD_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 0.005
@@ -75,9 +77,8 @@ class Server:
         self._standard = StandardServices(SERVICE)
         self._grpc = grpc.server(
             cast("ThreadPoolExecutor", self._workers),  # grpcio asks no more of it than any executor can do
-            options=_options(settings),
-            # Beyond what waits and what is being refused politely, the transport refuses by itself.
-            maximum_concurrent_rpcs=settings.threads + 2 * limits.max_waiting_requests,
+            options=transport_options(settings),
+            maximum_concurrent_rpcs=settings.threads + limits.max_waiting_requests + _MAX_REFUSALS_UNDER_WAY,
         )
         self._service.add_to(self._grpc)
         self._standard.add_to(self._grpc)
@@ -190,7 +191,8 @@ def _stop_signal() -> socket.socket:
     return reader
 
 
-def _options(settings: ServerSettings) -> list[tuple[str, int | str]]:
+def transport_options(settings: ServerSettings) -> list[tuple[str, int | str]]:
+    """How gRPC is set up; the benchmarks give the bare transport the same."""
     return [
         # Two servers on one port would share its connections unnoticed; a taken port must be an error.
         ("grpc.so_reuseport", 0),

@@ -38,7 +38,7 @@ class ServerSettings(BaseModel):
     host: str = Field(default="127.0.0.1", min_length=1, description="loopback unless told otherwise: no TLS here")
     port: int = Field(default=50_051, ge=0, le=65_535, description="gRPC; 0 takes any free one")
     metrics_host: str = Field(default="127.0.0.1", min_length=1)
-    metrics_port: int = Field(default=9_090, ge=0, le=65_535, description="HTTP /metrics; 0 takes any free one")
+    metrics_port: int = Field(default=9_464, ge=0, le=65_535, description="HTTP /metrics; 0 takes any free one")
     threads: int = Field(default=8, ge=1, le=256, description="threads that handle calls")
     drain_seconds: float = Field(
         default=0.0, ge=0, description="time between NOT_SERVING and the end of accepting, for balancers to notice"

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from rich.markup import escape
 
 from inference import cli as inference_cli
 from inference.console import run
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 FUSION_NEEDS: Final = ("torch", "tensorly", "polars")
 """What only the `fusion` extra installs."""
 
+_INSTALL: Final = "pip install 'playfuse[fusion]'"
 _FUSION_COMMANDS: Final = ("data", "train", "fuse", "demo")
 
 
@@ -45,7 +47,7 @@ def build(missing: list[str]) -> typer.Typer:
         for command in _FUSION_COMMANDS:
             app.command(
                 command,
-                help="Not installed: pip install 'playfuse[[fusion]'",
+                help=escape(f"Not installed: {_INSTALL}"),
                 context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
             )(_stand_in(command, missing))
     else:
@@ -82,7 +84,7 @@ def _stand_in(command: str, missing: list[str]) -> Callable[[], None]:
             f"playfuse {command}",
             got=f"an install without {', '.join(missing)}",
             expected="the build half",
-            fix="pip install 'playfuse[fusion]'",
+            fix=_INSTALL,
         )
 
     return tell

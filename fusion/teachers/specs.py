@@ -74,7 +74,7 @@ class TeacherSet(BaseModel):
 
 
 class Preset(StrEnum):
-    """Teacher sets that come with playfuse: trees for each behaviour, and four families that predict all at once."""
+    """Teacher sets that come with playfuse: as in a studio, most behaviours have models of their own."""
 
     FULL = "full"
     """What the published figures were reached with: minutes on two cores."""
@@ -82,31 +82,41 @@ class Preset(StrEnum):
     """The same teachers, smaller and on fewer rows: well under a minute."""
 
 
+_SINGLE: Final = ("boosted", "mlp")
+"""Families of which every behaviour has a teacher of its own."""
+
+_FULL: Final[dict[str, dict[str, JsonValue]]] = {
+    "mlp": {"training_rows": 80_000, "epochs": 8, "batch_rows": 2048},
+}
+
 _DEMO: Final[dict[str, dict[str, JsonValue]]] = {
     "boosted": {"training_rows": 40_000, "trees": 80, "learning_rate": 0.12, "leaves": 15},
     "gru": {"training_rows": 40_000, "epochs": 6, "width": 32, "hidden": [64]},
     "tcn": {"training_rows": 40_000, "epochs": 6, "width": 32, "hidden": [64]},
-    "mlp": {"training_rows": 40_000, "epochs": 6, "hidden": [128, 128]},
+    "mlp": {"training_rows": 40_000, "epochs": 4, "hidden": [128, 128], "batch_rows": 2048},
     "logistic": {"training_rows": 40_000, "epochs": 6},
 }
 
 
 def preset(which: Preset, behaviours: tuple[Behaviour, ...]) -> TeacherSet:
-    """One boosted teacher per behaviour, and one GRU, TCN, MLP and logistic teacher of all of them."""
+    """A boosted and an MLP teacher per behaviour, and one GRU, TCN and logistic teacher of all of them."""
 
     def settings(family: str) -> dict[str, JsonValue]:
-        return _DEMO[family] if which is Preset.DEMO else {}
+        return (_DEMO if which is Preset.DEMO else _FULL).get(family, {})
 
     singles = [
         TeacherSpec(
-            name=f"boosted_{behaviour.name}",
-            family="boosted",
+            name=f"{family}_{behaviour.name}",
+            family=family,
             behaviours=(behaviour.name,),
-            settings=settings("boosted"),
+            settings=settings(family),
         )
+        for family in _SINGLE
         for behaviour in behaviours
     ]
     shared = [
-        TeacherSpec(name=family, family=family, settings=settings(family)) for family in FAMILIES if family != "boosted"
+        TeacherSpec(name=family, family=family, settings=settings(family))
+        for family in FAMILIES
+        if family not in _SINGLE
     ]
     return TeacherSet(teachers=(*singles, *shared))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 from zoneinfo import available_timezones
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fusion import yaml_file
 from fusion.errors import FusionError
@@ -53,16 +53,15 @@ class Columns(_Part):
 
 
 class Window(_Part):
-    """What the log covers: sessions outside are dropped, and labels that would need more than this are censored."""
+    """What the log covers, UTC unless said: sessions outside are dropped, labels that need more are censored."""
 
-    start: AwareDatetime | None = None
-    end: AwareDatetime | None = None
+    start: datetime | None = None
+    end: datetime | None = None
 
-    @field_validator("start", "end", mode="before")
+    @field_validator("start", "end")
     @classmethod
-    def _utc_unless_said(cls, value: object) -> object:
-        # YAML reads an unquoted time itself, and drops its zone: such times are UTC.
-        return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+    def _utc_unless_said(cls, moment: datetime | None) -> datetime | None:
+        return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
     @model_validator(mode="after")
     def _in_order(self) -> Window:
@@ -101,7 +100,7 @@ class Spec(_Part):
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, name: str) -> str:
-        if name not in available_timezones():
+        if name != "UTC" and name not in available_timezones():
             msg = f"{name!r} is no IANA time zone{yaml_file.nearest(name, available_timezones())}"
             raise ValueError(msg)
         return name

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 def circle(steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sine and cosine of `steps` equal parts of a turn, to look up instead of computing per row.
 
-    Rounded to 12 decimals, because the last bit of a sine differs between vector units and C libraries.
+    Rounded to 12 decimals, and without negative zeros, because the last bit of a sine differs between vector units and
+    C libraries.
     """
     angle: NDArray[np.float64] = np.arange(steps, dtype=np.float64) * (2.0 * np.pi) / steps
-    return np.sin(angle).round(12), np.cos(angle).round(12)
+    return np.sin(angle).round(12) + 0.0, np.cos(angle).round(12) + 0.0
 
 
 def half_life_weights(half_life: int, length: int) -> NDArray[np.int64]:

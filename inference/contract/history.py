@@ -132,7 +132,8 @@ def clean(
         inside &= sessions.end_seconds <= window_end_seconds
     keep(inside, "out_of_window")
 
-    order = np.lexsort((sessions.duration_seconds, sessions.start_seconds, player))
+    # Of two equal sessions the one that knows more of co-op comes first and stays, whatever the order of the log.
+    order = np.lexsort((-sessions.coop, sessions.duration_seconds, sessions.start_seconds, player))
     player, sessions = player[order], sessions.take(order)
     if len(sessions) > 1:
         repeated = (

@@ -1,9 +1,9 @@
 """The threads that carry grpcio's calls: a leaner pool than the standard one, and one that never grows without bound.
 
-`concurrent.futures.ThreadPoolExecutor` spends on each call a future with a condition variable that nobody waits on
-(about 9 µs of a call's 140, `benchmarks/serving.py`), and its queue has no end. Here the queue is bounded: a call that
-comes when it is full goes to one extra thread, whose calls see `current().overloaded` and refuse themselves at once
-with a proper status, so that overload cannot use up the memory nor delay the calls that were accepted.
+`concurrent.futures.ThreadPoolExecutor` gives each call a future with a condition variable that nobody waits on, and its
+queue has no end. Here the queue is bounded: a call that comes when it is full goes to one extra thread, whose calls see
+`current().overloaded` and refuse themselves at once with a proper status: overload can neither use up memory nor
+delay the calls that were accepted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import time
 from concurrent import futures
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-class Arrival(NamedTuple):
-    """How the call that runs on this thread came in."""
+class Arrival:
+    """How a call came in.
 
-    arrived_seconds: float
-    """`time.monotonic` when the transport handed it over."""
-    overloaded: bool
-    """Too many calls wait: refuse this one."""
+    Attributes:
+        arrived_seconds: `time.monotonic` when the transport handed it over.
+        overloaded: too many calls wait: refuse this one.
+    """
+
+    def __init__(self, *, overloaded: bool) -> None:
+        self.arrived_seconds = time.monotonic()
+        self.overloaded = overloaded
 
 
 _running = threading.local()
@@ -35,18 +39,18 @@ _running = threading.local()
 
 def current() -> Arrival:
     """The call that runs on this thread; on a thread that is no worker, one that has just arrived."""
-    arrival: Arrival | None = getattr(_running, "arrival", None)
-    return arrival or Arrival(time.monotonic(), overloaded=False)
+    arrival: Arrival | None = getattr(_running, "call", None)
+    return arrival or Arrival(overloaded=False)
 
 
-class _Task(futures.Future[Any]):
+class _Call(Arrival, futures.Future[Any]):
     """One call. Of a future it is only what grpcio uses: a callback once it is over."""
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], *, overloaded: bool) -> None:
-        # Deliberately without the base's condition variable: that is what makes this pool lean.
+        # Deliberately without the future's own condition variable: that is what makes this pool lean.
+        Arrival.__init__(self, overloaded=overloaded)
         self._function = function
         self._arguments = arguments
-        self.arrival = Arrival(time.monotonic(), overloaded)
         self._lock = threading.Lock()
         self._over = False
         self._callback: Callable[[futures.Future[Any]], object] | None = None
@@ -59,12 +63,13 @@ class _Task(futures.Future[Any]):
         fn(self)
 
     def run(self) -> None:
-        _running.arrival = self.arrival
+        _running.call = self
         try:
             self._function(*self._arguments)
         except Exception:  # grpcio turns a handler's exceptions into statuses; this would be one of its own
             _LOG.exception("a call ended in an exception")
         finally:
+            _running.call = None
             with self._lock:
                 self._over = True
                 callback = self._callback
@@ -82,11 +87,10 @@ class Workers(futures.Executor):
 
     def __init__(self, threads: int, max_waiting: int) -> None:
         self._max_waiting = max_waiting
-        self._accepted: SimpleQueue[_Task | None] = SimpleQueue()
-        self._refused: SimpleQueue[_Task | None] = SimpleQueue()
-        # Sets change as a whole under Python's global lock: cheaper than counters with locks of their own.
-        self._unfinished: set[_Task] = set()
-        self._running: set[_Task] = set()
+        self._accepted: SimpleQueue[_Call | None] = SimpleQueue()
+        self._refused: SimpleQueue[_Call | None] = SimpleQueue()
+        # A set changes as a whole under Python's global lock: cheaper than a counter with a lock of its own.
+        self._unfinished: set[_Call] = set()
         self._threads = [
             threading.Thread(target=self._work, args=(queue,), name=f"call-{number}", daemon=True)
             for number, queue in enumerate([self._accepted] * threads + [self._refused])
@@ -102,7 +106,7 @@ class Workers(futures.Executor):
     @property
     def running(self) -> int:
         """Calls that threads are handling now."""
-        return len(self._running)
+        return len(self._unfinished) - self._accepted.qsize()
 
     @property
     def unfinished(self) -> int:
@@ -111,7 +115,7 @@ class Workers(futures.Executor):
 
     def has_unfinished(self, *, before_seconds: float) -> bool:
         """Whether a call that arrived before that moment (`time.monotonic`) is not over yet."""
-        return any(task.arrival.arrived_seconds < before_seconds for task in list(self._unfinished))
+        return any(call.arrived_seconds < before_seconds for call in list(self._unfinished))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
         """Run `fn(*args)` on the next free thread; keywords are not supported.
@@ -122,10 +126,10 @@ class Workers(futures.Executor):
             msg = f"keyword arguments are not supported: {sorted(kwargs)}"
             raise TypeError(msg)
         overloaded = self._accepted.qsize() >= self._max_waiting
-        task = _Task(fn, args, overloaded=overloaded)
-        self._unfinished.add(task)
-        (self._refused if overloaded else self._accepted).put(task)
-        return task
+        call = _Call(fn, args, overloaded=overloaded)
+        self._unfinished.add(call)
+        (self._refused if overloaded else self._accepted).put(call)
+        return call
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the threads end once they have run what was submitted before. Nothing is ever cancelled."""
@@ -136,11 +140,9 @@ class Workers(futures.Executor):
             for thread in self._threads:
                 thread.join()
 
-    def _work(self, queue: SimpleQueue[_Task | None]) -> None:
-        while (task := queue.get()) is not None:
-            self._running.add(task)
-            task.run()
-            self._running.discard(task)
-            self._unfinished.discard(task)
+    def _work(self, queue: SimpleQueue[_Call | None]) -> None:
+        while (call := queue.get()) is not None:
+            call.run()
+            self._unfinished.discard(call)
             # Without this the thread would keep the last call's request and reply alive until the next call comes.
-            del task
+            del call

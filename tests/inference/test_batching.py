@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import signal
 import struct
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -68,7 +69,7 @@ class Gate:
 class Scene:
     """A batcher whose engine is held by a first request, and callers that queue up behind it."""
 
-    def __init__(self, **options: int) -> None:
+    def __init__(self, **options: Any) -> None:
         self.gate = Gate()
         self.log = Log()
         self.batcher = Batcher(
@@ -294,6 +295,40 @@ def test_a_leader_whose_thread_is_stopped_wedges_nobody() -> None:
         assert [answer_of(other) for other in others] == ["0", "1", "2"]
 
 
+class Interrupted(BaseException):
+    """What a signal handler may raise in the main thread."""
+
+
+def test_a_follower_that_is_interrupted_wedges_nobody(scene: Scene) -> None:
+    main = threading.main_thread()
+    main_id = main.ident
+    assert main_id is not None
+    assert main is threading.current_thread(), "signals are handled in the main thread only"
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    def interrupt_when_waiting() -> None:
+        assert until(lambda: scene.batcher.waiting_rows == 1, seconds=PATIENCE_SECONDS)
+        signal.pthread_kill(main_id, signal.SIGUSR1)
+
+    first = scene.hold()
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    interrupter = threading.Thread(target=interrupt_when_waiting)
+    interrupter.start()
+    try:
+        with pytest.raises(Interrupted):
+            scene.batcher.submit(Request(b"", 1, request_id="interrupted"))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        interrupter.join()
+    assert scene.batcher.waiting_rows == 0
+    scene.gate.open.set()
+    assert answer_of(first) == "first"
+    assert scene.batcher.submit(Request(b"after", 1)).values == b"after"
+    assert scene.gate.batches == [["first"], [""]]
+
+
 def test_close_refuses_new_requests_and_waits_for_the_old(scene: Scene) -> None:
     first = scene.hold()
     waiting = scene.queue("waiting")
@@ -340,9 +375,7 @@ def test_every_one_of_many_threads_gets_its_own_answers(others: bool) -> None:
             in_engine.release()
 
     log = Log()
-    batcher = Batcher(
-        predict, max_batch_rows=64, max_queue_rows=10_000, observer=log, others_are_coming=lambda: others
-    )
+    batcher = Batcher(predict, max_batch_rows=64, max_queue_rows=10_000, observer=log, others_are_coming=lambda: others)
     outcomes: list[tuple[int, int]] = []
 
     def work(thread: int) -> None:
@@ -354,18 +387,21 @@ def test_every_one_of_many_threads_gets_its_own_answers(others: bool) -> None:
             wanted: Callable[[], bool] | None = (lambda: False) if kind < 0.05 else None
             deadline = time.monotonic() + rng.random() * 1e-3 if kind > 0.95 else math.inf
             request_id = f"{thread}-{number}" if 0.5 < kind < 0.55 else ""
+            told: str | None = None
             request = Request(mine, rng.randint(1, 64), request_id=request_id)
             try:
                 response = batcher.submit(request, deadline_seconds=deadline, is_wanted=wanted)
             except (Cancelled, DeadlineMissed):
                 refused += 1
             except InvalidRequest as error:
-                assert error.got == request_id != ""
+                told = error.got
                 done += 1
             else:
                 assert response.values == mine[::-1]
                 assert response.request is request
+                told = ""
                 done += 1
+            assert told in (request_id, None)
         outcomes.append((done, refused))
 
     threads = [threading.Thread(target=work, args=(thread,)) for thread in range(32)]

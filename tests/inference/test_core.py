@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ class Failing:
         return outputs
 
 
-def request_of(rows: Sequence[Sequence[float]], **changes: object) -> Request:
+def request_of(rows: Sequence[Sequence[float]], **changes: Any) -> Request:
     values = np.array(rows, dtype="<f4")
     return Request(values.tobytes(), len(values))._replace(**changes)
 

@@ -9,22 +9,22 @@ from fusion.errors import FusionError
 from fusion.teachers.boosted import BoostedSettings
 from fusion.teachers.families import FAMILIES
 from fusion.teachers.specs import Preset, TeacherSet, TeacherSpec, preset
-from inference.contract.behaviours import COOP_BEHAVIOUR, DEFAULT_BEHAVIOURS
+from inference.contract.behaviours import COOP_BEHAVIOUR, DEFAULT_BEHAVIOURS, Behaviour
 
 BEHAVIOURS = tuple(DEFAULT_BEHAVIOURS.values())
 
 
 @pytest.mark.parametrize("which", Preset)
-@pytest.mark.parametrize("behaviours", [BEHAVIOURS, (*BEHAVIOURS, COOP_BEHAVIOUR)], ids=len)
-def test_presets_have_trees_for_each_behaviour_and_every_other_family(
-    which: Preset, behaviours: tuple[object, ...]
+@pytest.mark.parametrize("known", [BEHAVIOURS, (*BEHAVIOURS, COOP_BEHAVIOUR)], ids=len)
+def test_presets_have_two_teachers_of_each_behaviour_and_every_family(
+    which: Preset, known: tuple[Behaviour, ...]
 ) -> None:
-    known = BEHAVIOURS if len(behaviours) == len(BEHAVIOURS) else (*BEHAVIOURS, COOP_BEHAVIOUR)
     teachers = preset(which, known).teachers
     assert {spec.family for spec in teachers} == set(FAMILIES)
-    boosted = [spec for spec in teachers if spec.family == "boosted"]
-    assert [spec.behaviours for spec in boosted] == [(behaviour.name,) for behaviour in known]
-    assert all(spec.choose(known) == known for spec in teachers if spec.family != "boosted")
+    for family in ("boosted", "mlp"):
+        singles = [spec for spec in teachers if spec.family == family]
+        assert [spec.behaviours for spec in singles] == [(behaviour.name,) for behaviour in known]
+    assert all(spec.choose(known) == known for spec in teachers if spec.family not in {"boosted", "mlp"})
 
 
 def test_the_demo_is_smaller() -> None:

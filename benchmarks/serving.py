@@ -1,0 +1,231 @@
+"""Measures the server: `python -m benchmarks.serving`, results in `benchmarks/results/serving.json`.
+
+1. Throughput and latency beside a bare grpcio echo in the same run: the same transport options, the same message sizes,
+   the server on core 0, the client on core 1, taking turns, medians over the turns; and CPU time per request, which
+   tells the same where other work shares the machine.
+2. p99 against p50 at half of the peak load.
+3. Start to ready, resident memory; 10,000 requests from 64 threads checked by value; SIGTERM under load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.callers import outcomes_while_stopping, packed, wrong_replies
+from benchmarks.h2load import Load, send
+from inference import engine as engines
+from inference.cli import demo_artifact
+from inference.console import console
+from playfuse import server_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.h2load import Measured
+    from inference.engine import Engine
+    from playfuse.server_process import ServerProcess
+
+RESULTS: Final = Path(__file__).parent / "results" / "serving.json"
+SERVER_CORE, CLIENT_CORE = 0, 1
+CASES: Final = {
+    "1 player, 1 in flight": (1, Load(1, 1), 2_000),
+    "1 player, 64 in flight": (1, Load(4, 16), 12_000),
+    "64 players, 16 in flight": (64, Load(4, 4), 8_000),
+    "64 players, 64 in flight": (64, Load(4, 16), 8_000),
+}
+"""Name → players per request, how they are sent, requests per turn."""
+TURNS: Final = 5
+STARTS: Final = 5
+CALLERS: Final = 64
+CHECKED_REQUESTS: Final = 10_000
+
+
+@contextlib.contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """What is started inside runs on this core only."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def echo(reply_bytes: int) -> Iterator[tuple[int, int]]:
+    """A bare server; its port and process id."""
+    with on_core(SERVER_CORE):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.bare_echo", str(reply_bytes)], stdout=subprocess.PIPE, text=True
+        )
+    try:
+        assert process.stdout is not None
+        yield int(process.stdout.readline()), process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def playfuse(artifact: Path, folder: Path) -> Iterator[ServerProcess]:
+    """The real server."""
+    with on_core(SERVER_CORE):
+        server = server_process.start([str(artifact)], folder / "server.log")
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def answered_well(server: ServerProcess) -> int:
+    """Predict calls that ended OK so far, not counting degraded ones."""
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as reply:
+        families = text_string_to_metric_families(reply.read().decode())
+    samples = [sample for family in families for sample in family.samples]
+    wanted = {"method": "Predict", "code": "OK"}
+    ok = sum(s.value for s in samples if s.name == "playfuse_request_seconds_count" and s.labels == wanted)
+    return int(ok - sum(s.value for s in samples if s.name == "playfuse_degraded_total"))
+
+
+def turn(port: int, pid: int, message: bytes, requests: int, load: Load) -> dict[str, float]:
+    """One turn of load on one server, with the CPU time it took."""
+    process = psutil.Process(pid)
+    before = process.cpu_times()
+    measured: Measured = send(port, message, requests, load, core=CLIENT_CORE)
+    after = process.cpu_times()
+    cpu_seconds = after.user + after.system - before.user - before.system
+    return {**asdict(measured), "cpu_us_per_request": 1e6 * cpu_seconds / requests}
+
+
+def beside_the_echo(server: ServerProcess, engine: Engine, players: int, load: Load, requests: int) -> dict[str, Any]:
+    """The real server and the bare one in turns; medians and their ratio."""
+    rows = np.random.default_rng(0).exponential(2.0, size=(players, engine.features)).astype(np.float32)
+    message = packed(rows).SerializeToString()
+    reply_bytes = _reply_bytes(server, message)
+    turns: dict[str, list[dict[str, float]]] = {"echo": [], "playfuse": []}
+    with echo(reply_bytes) as (echo_port, echo_pid):
+        sides = {"echo": (echo_port, echo_pid), "playfuse": (int(server.address.rpartition(":")[2]), server.pid)}
+        for port, pid in sides.values():
+            turn(port, pid, message, requests // 4, load)
+        for number in range(TURNS):
+            for side in sorted(sides, reverse=bool(number % 2)):
+                port, pid = sides[side]
+                before = answered_well(server)
+                turns[side].append(turn(port, pid, message, requests, load))
+                expected = requests if side == "playfuse" else 0
+                assert answered_well(server) - before == expected, "requests were refused or degraded"
+    medians = {
+        side: {figure: statistics.median(t[figure] for t in turns[side]) for figure in turns[side][0]} for side in turns
+    }
+    ratios = {
+        figure: statistics.median(
+            ours[figure] / bare[figure] for ours, bare in zip(turns["playfuse"], turns["echo"], strict=True)
+        )
+        for figure in ("requests_per_second", "cpu_us_per_request")
+    }
+    return {
+        "request_bytes": len(message),
+        "reply_bytes": reply_bytes,
+        **medians,
+        "throughput_ratio": ratios["requests_per_second"],
+        "cpu_ratio": 1 / ratios["cpu_us_per_request"],
+    }
+
+
+def _reply_bytes(server: ServerProcess, message: bytes) -> int:
+    import grpc
+
+    from inference.services.player_behavior import SERVICE
+
+    with grpc.insecure_channel(server.address) as channel:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/Predict")
+        return len(call(message, timeout=30))
+
+
+def at_half_load(server: ServerProcess, engine: Engine, peak_per_second: float) -> dict[str, float]:
+    """Latencies of 64-player requests sent evenly at half of what the server can take."""
+    rows = np.random.default_rng(0).exponential(2.0, size=(64, engine.features)).astype(np.float32)
+    port = int(server.address.rpartition(":")[2])
+    load = Load(4, 4, per_second=peak_per_second / 2)
+    message = packed(rows).SerializeToString()
+    seen = [send(port, message, round(peak_per_second), load, core=CLIENT_CORE) for _ in range(TURNS)]
+    p50, p99 = (statistics.median(getattr(m, name) for m in seen) for name in ("p50_ms", "p99_ms"))
+    return {"requests_per_second": peak_per_second / 2, "p50_ms": p50, "p99_ms": p99, "p99_over_p50": p99 / p50}
+
+
+def starts(artifact: Path, folder: Path) -> dict[str, float]:
+    """Seconds from the command to ready, and memory when ready: medians of fresh processes, on all cores."""
+    seconds, resident = [], []
+    for _ in range(STARTS):
+        began = time.monotonic()
+        server = server_process.start([str(artifact)], folder / "start.log")
+        seconds.append(time.monotonic() - began)
+        resident.append(psutil.Process(server.pid).memory_info().rss / 2**20)
+        server.stop()
+    return {"ready_seconds": statistics.median(seconds), "resident_mib": statistics.median(resident)}
+
+
+def stopping(artifact: Path, folder: Path, engine: Engine) -> dict[str, Any]:
+    """SIGTERM while 16 callers keep it busy."""
+    server = server_process.start([str(artifact)], folder / "stop.log")
+    ended, exit_code = outcomes_while_stopping(
+        server.address, engine.features, server.stop, threads=16, answers_before=2_000
+    )
+    lost = sum(count for status, count in ended.items() if status not in ("OK", "UNAVAILABLE"))
+    return {"exit_code": exit_code, "answered": ended["OK"], "told_to_go_elsewhere": ended["UNAVAILABLE"], "lost": lost}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the server beside a bare grpcio echo.")
+    parser.add_argument("artifact", nargs="?", type=Path, default=demo_artifact(), help="default: the demo model")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    loaded, engine = engines.load(arguments.artifact)
+    results: dict[str, Any] = {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "model": {
+            "name": loaded.manifest.name,
+            "features": engine.features,
+            "behaviours": engine.behaviours,
+            "bytes": len(loaded.model),
+        },
+        "cases": {},
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with playfuse(arguments.artifact, folder) as server:
+            for name, (players, load, requests) in CASES.items():
+                console.print(f"measuring {name}")
+                results["cases"][name] = beside_the_echo(server, engine, players, load, requests)
+            peak = results["cases"]["64 players, 64 in flight"]["playfuse"]["requests_per_second"]
+            results["half_load"] = at_half_load(server, engine, peak)
+            results["resident_mib_after_load"] = psutil.Process(server.pid).memory_info().rss / 2**20
+            wrong = wrong_replies(server.address, engine, requests=CHECKED_REQUESTS, threads=CALLERS)
+            results["identity"] = {"requests": CHECKED_REQUESTS, "threads": CALLERS, "wrong": wrong}
+        results["start"] = starts(arguments.artifact, folder)
+        results["sigterm"] = stopping(arguments.artifact, folder, engine)
+    arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    console.print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

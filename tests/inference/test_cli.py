@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from inference.cli import app, demo_artifact
+from inference.contract import artifact as artifacts
+from inference.contract.errors import InvalidRequest, PlayfuseError
+from inference.contract.features import FEATURE_NAMES
+from tests.support.artifacts import write_artifact
+from tests.support.serving import served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from inference.server import Server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with served(tmp_path_factory.mktemp("cli") / "a") as server:
+        yield server
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def asked(server: Server, *arguments: str) -> str:
+    return run("predict", "--target", server.address, "--timeout-seconds", "30", *arguments)
+
+
+def test_the_three_forms_give_answers(server: Server, tmp_path: Path) -> None:
+    header, row = ",".join(FEATURE_NAMES), ",".join("1" for _ in FEATURE_NAMES)
+    (tmp_path / "lobby.csv").write_text(f"{header}\n{row}\n{row}\n")
+    (tmp_path / "lobby.json").write_text(json.dumps([[1] * len(FEATURE_NAMES)] * 2))
+    by_name = json.loads(asked(server, "--rows", str(tmp_path / "lobby.csv"), "--json"))
+    by_position = json.loads(asked(server, "--rows", str(tmp_path / "lobby.json"), "--json"))
+    assert by_name["values"] == by_position["values"]
+    assert len(by_name["values"]) == 2
+    one = json.loads(asked(server, "--feature", "sessions_7d=3", "--behaviour", "churn_7d", "--json"))
+    assert (one["behaviours"], one["degraded"]) == (["churn_7d"], False)
+    past = json.loads(asked(server, "--history", "2026-01-05T18:00,3600;2026-01-05T18:00,3600", "--json"))
+    assert past["dropped_sessions"] == 1
+
+
+def test_people_get_a_table(server: Server) -> None:
+    text = asked(server, "--history", "2026-01-05T18:00,3600;2026-01-06T20:30,1800")
+    assert "testnet 1" in text
+    assert "next_session_long" in text
+
+
+def test_a_lobby_is_a_table_with_a_row_per_player(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "lobby.csv").write_text("sessions_7d\n" + "2\n" * 7)
+    text = asked(server, "--rows", str(tmp_path / "lobby.csv"), "--behaviour", "churn_7d")
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("│")] == [str(i) for i in range(7)]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--feature", "a=1", "--history", "1,60")])
+def test_exactly_one_form_is_asked_for(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidRequest, match="expected one of --rows, --feature, --history"):
+        run("predict", *arguments)
+
+
+@pytest.mark.parametrize("arguments", [(), ("somewhere", "--demo")])
+def test_serve_takes_an_artifact_or_the_demo(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(PlayfuseError, match="expected one of them"):
+        run("serve", *arguments)
+
+
+def test_inspect_shows_tables_and_json(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "a")
+    assert "what each stage contributed" in run("inspect", str(tmp_path / "a"))
+    assert json.loads(run("inspect", str(tmp_path / "a"), "--json"))["verified"] is True
+
+
+def test_inspect_verifies(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "a")
+    model = tmp_path / "a" / artifacts.MODEL_FILE
+    model.write_bytes(model.read_bytes()[:-1])
+    with pytest.raises(PlayfuseError, match=r"model\.onnx: got SHA-256"):
+        run("inspect", str(tmp_path / "a"))
+
+
+def test_the_demo_is_part_of_the_package() -> None:
+    assert demo_artifact().name == "demo"
+    assert demo_artifact().parent.name == "inference"
+
+
+@pytest.mark.parametrize("command", ["serve", "predict", "inspect"])
+def test_help_teaches_with_examples(command: str) -> None:
+    text = run(command, "--help")
+    assert "Examples" in text
+    assert f"playfuse {command}" in text
