@@ -54,7 +54,7 @@ class Jury:
 
     def _labels(self, name: str) -> NDArray[np.float32]:
         column = [behaviour.name for behaviour in self.dataset.behaviours].index(name)
-        return self.dataset.labels[self.rows, column]
+        return np.asarray(self.dataset.labels[self.rows, column])
 
     def hear(self, stage: str, links: NDArray[np.float32], parameters: int) -> StageQuality:
         """Note the quality after one stage: links (test rows, behaviours)."""

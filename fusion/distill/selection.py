@@ -49,4 +49,4 @@ def select_weights(
         best = scores[winner]
         total += links[winner]
         counts[winner] += 1
-    return counts / counts.sum()
+    return np.asarray(counts / counts.sum())
