@@ -45,7 +45,9 @@ def _network(*, lowrank: str, behaviours: int = len(_BEHAVIOURS)) -> FusedNetwor
 
 @pytest.mark.parametrize("lowrank", ["dense", "tucker", "cp"])
 @pytest.mark.parametrize(
-    "dense", [frozenset(c) for size in range(4) for c in combinations(export.LAYERS, size)], ids=str
+    "dense",
+    [frozenset(c) for size in range(4) for c in combinations(export.LAYERS, size)],
+    ids=lambda chosen: "+".join(sorted(chosen)) or "none",
 )
 def test_every_form_answers_in_onnx_runtime_as_in_torch(lowrank: str, dense: frozenset[str]) -> None:
     network = _network(lowrank=lowrank)
