@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 import torch
@@ -81,7 +81,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.features)
 
-    def batches(self, rows: int, *, shuffle: bool) -> Iterator[Examples]:
+    def batches(self, rows: int, *, shuffle: bool) -> Iterator[Self]:
         """Cut into parts of about so many rows, whole windows each; shuffled by torch's generator.
 
         Shuffled parts hold windows of like length, so that little padding is computed, and as many rows each, so that
@@ -104,14 +104,14 @@ class Examples:
             within = torch.arange(len(window)) - torch.repeat_interleave(torch.cumsum(many, 0) - many, many)
             yield self._part(first[part][window] + within, part, window)
 
-    def _part(self, rows: Tensor, windows: Tensor, window: Tensor) -> Examples:
+    def _part(self, rows: Tensor, windows: Tensor, window: Tensor) -> Self:
         sequences, place = None, self.place[rows]
         if self.sequences is not None:
             sequences = self.sequences[windows]
             # Steps before the longest history of the part hold nothing.
             empty = int((sequences[..., 0] > 0).any(dim=0).int().argmax())
             sequences, place = sequences[:, empty:], place - empty
-        return Examples(self.features[rows], self.targets[rows], sequences, window, place)
+        return type(self)(self.features[rows], self.targets[rows], sequences, window, place)
 
 
 def _cut(windows: Tensor, counts: Tensor, rows: int) -> list[Tensor]:

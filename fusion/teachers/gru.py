@@ -11,8 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from fusion.onnx_graph import Graph
-from fusion.teachers.network import Encoder, NetworkTrainer, array
-from fusion.teachers.training import NetworkSettings
+from fusion.teachers.network import Encoder, NetworkSettings, NetworkTrainer, array
 
 
 class GruSettings(NetworkSettings):

@@ -6,8 +6,7 @@ from typing import Final
 
 from pydantic import Field, PositiveInt
 
-from fusion.teachers.network import NetworkTrainer
-from fusion.teachers.training import NetworkSettings
+from fusion.teachers.network import NetworkSettings, NetworkTrainer
 
 
 class MlpSettings(NetworkSettings):

@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, Generic
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import numpy as np
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from fusion.onnx_graph import Graph
@@ -17,14 +18,24 @@ from fusion.teachers.examples import Examples, Windows
 from fusion.teachers.inputs import Scaling
 from fusion.teachers.onnx_teacher import FEATURES, LINKS, SEQUENCES
 from fusion.teachers.parity import check_parity
-from fusion.teachers.teacher import Fitted, Progress, Task
-from fusion.teachers.training import Learner, NetworkSettingsT, predict, train
+from fusion.teachers.teacher import Fitted, Progress, Settings, Task
+from fusion.training import Learner, Schedule, predict, train
 from inference.contract.features import SEQUENCE_CHANNELS, SEQUENCE_LENGTH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PARITY_ROWS: Final = 512
+
+
+class NetworkSettings(Settings, Schedule):
+    """What all torch families can be told."""
+
+    hidden: tuple[PositiveInt, ...] = Field(description="widths of the ReLU layers before the output")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+NetworkSettingsT = TypeVar("NetworkSettingsT", bound=NetworkSettings)
 
 
 class Encoder(nn.Module, ABC):
@@ -42,7 +53,7 @@ class Encoder(nn.Module, ABC):
         """Nodes of a graph from (rows, T, channels), scaled, to (rows, width), the state after the newest session."""
 
 
-class Network(Learner):
+class Network(Learner[Examples]):
     """Features, and the encoded sequence where there is an encoder, through ReLU layers to one link per behaviour.
 
     Args:
@@ -62,6 +73,11 @@ class Network(Learner):
         self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
         self.output = nn.Linear(widths[-1], behaviours)
         self.dropout = nn.Dropout(dropout)
+
+    @property
+    def output_bias(self) -> nn.Parameter:
+        """(behaviours,) bias of the last layer."""
+        return self.output.bias
 
     def forward(self, examples: Examples) -> Tensor:
         """(rows, behaviours) links of scaled inputs."""

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusion.onnx_graph import Graph
-from fusion.teachers.network import Encoder, NetworkTrainer, array
-from fusion.teachers.training import NetworkSettings
+from fusion.teachers.network import Encoder, NetworkSettings, NetworkTrainer, array
 from inference.contract.features import SEQUENCE_LENGTH
 
 

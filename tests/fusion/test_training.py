@@ -12,18 +12,22 @@ from torch import Tensor, nn
 from fusion.errors import FusionError
 from fusion.teachers.examples import Examples
 from fusion.teachers.teacher import silent
-from fusion.teachers.training import Learner, MaskedLoss, NetworkSettings, predict, train
+from fusion.training import Learner, MaskedLoss, Schedule, predict, train
 from inference.contract.behaviours import DEFAULT_BEHAVIOURS
 
 BEHAVIOURS = (DEFAULT_BEHAVIOURS["churn_7d"], DEFAULT_BEHAVIOURS["sessions_7d"])
-SETTINGS = NetworkSettings(hidden=(), epochs=20, batch_rows=64, learning_rate=0.02, patience_epochs=3)
+SCHEDULE = Schedule(epochs=20, batch_rows=64, learning_rate=0.02, patience_epochs=3)
 
 
-class Linear(Learner):
+class Linear(Learner[Examples]):
     def __init__(self, features: int, behaviours: int) -> None:
         super().__init__()
         self.output = nn.Linear(features, behaviours)
         nn.init.zeros_(self.output.weight)
+
+    @property
+    def output_bias(self) -> nn.Parameter:
+        return self.output.bias
 
     def forward(self, examples: Examples) -> Tensor:
         links: Tensor = self.output(examples.features)
@@ -39,11 +43,11 @@ def _examples(rows: int, seed: int) -> Examples:
     return Examples(features, torch.stack((binary, amount), dim=1), None, torch.arange(rows), place)
 
 
-def _trained(training: Examples, validation: Examples, settings: NetworkSettings = SETTINGS) -> Linear:
+def _trained(training: Examples, validation: Examples, schedule: Schedule = SCHEDULE) -> Linear:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         network = Linear(3, 2)
-        train(network, BEHAVIOURS, training, validation, settings, silent)
+        train(network, BEHAVIOURS, training, validation, schedule, silent)
     return network
 
 
@@ -103,12 +107,12 @@ def test_early_stopping_restores_the_best_weights() -> None:
     told: list[float] = []
     network = Linear(3, 2)
     losses = MaskedLoss(BEHAVIOURS, training.targets)
-    reached = train(network, BEHAVIOURS, training, reverse, SETTINGS, lambda done, note: told.append(done))
-    assert len(told) == 1 + SETTINGS.patience_epochs
+    reached = train(network, BEHAVIOURS, training, reverse, SCHEDULE, lambda done, note: told.append(done))
+    assert len(told) == 1 + SCHEDULE.patience_epochs
     after = float(losses(torch.from_numpy(predict(network, reverse)), reverse.targets))
     assert after == pytest.approx(reached, abs=1e-6)
     longer = Linear(3, 2)
-    patient = SETTINGS.model_copy(update={"patience_epochs": 100})
+    patient = SCHEDULE.model_copy(update={"patience_epochs": 100})
     assert train(longer, BEHAVIOURS, training, reverse, patient, silent) == pytest.approx(reached, abs=0.05)
 
 
@@ -116,4 +120,17 @@ def test_a_loss_that_is_not_finite_is_told() -> None:
     training = _examples(200, 0)
     training.features[0, 0] = math.inf
     with pytest.raises(FusionError, match="validation loss"):
-        train(Linear(3, 2), BEHAVIOURS, training, training, SETTINGS, silent)
+        train(Linear(3, 2), BEHAVIOURS, training, training, SCHEDULE, silent)
+
+
+def test_going_on_starts_from_where_the_network_is() -> None:
+    training = _examples(500, 0)
+    network = _trained(training, _examples(100, 1))
+    before = network.output_bias.detach().clone()
+    standing_still = SCHEDULE.model_copy(update={"epochs": 1, "learning_rate": 1e-9})
+    train(network, BEHAVIOURS, training, training, standing_still, silent, fresh=False)
+    torch.testing.assert_close(network.output_bias.detach(), before, atol=1e-5, rtol=0)
+    train(network, BEHAVIOURS, training, training, standing_still, silent)
+    best_constant = MaskedLoss(BEHAVIOURS, training.targets).best_constant
+    torch.testing.assert_close(network.output_bias.detach(), best_constant, atol=1e-5, rtol=0)
+    assert not torch.allclose(before, best_constant, atol=1e-2)
