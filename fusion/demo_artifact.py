@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fusion import recipe as recipes
-from fusion.command import print_summary
 from fusion.pipeline import fuse
 from fusion.progress import stages
 from fusion.teachers import specs
 from fusion.teachers.library import train
 from fusion.telemetry.dataset import build
 from fusion.telemetry.simulate import simulate
+from inference.console import console
+from inference.inspection import passport_tables
 
 if TYPE_CHECKING:
     from fusion.telemetry.dataset import Dataset
@@ -43,7 +44,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, stages() as told:
         teachers = train(players, chosen.teachers, Path(scratch) / "teachers", seed=SEED, progress=told)
         passport = fuse(players, teachers, recipe(), FOLDER, told)
-    print_summary(passport)
+    for table in passport_tables(passport):
+        console.print(table)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,14 @@ def print_fault(error: PlayfuseError) -> None:
     for label, text in lines.items():
         if text:
             notes.print(f"  [bold]{label:<9}[/]{escape(text)}", highlight=False, soft_wrap=True)
+
+
+def print_next(said: str, *commands: Sequence[object]) -> None:
+    """What was done, and under it the commands to go on with: ready to be copied, however long, quoted where needed."""
+    console.print(f"{escape(said)} Next:", highlight=False, soft_wrap=True)
+    for words in commands:
+        command = shlex.join(str(word) for word in words)
+        console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
 
 
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:

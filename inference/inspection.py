@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inference.contract.artifact import Artifact
-    from inference.contract.passport import Interval
+    from inference.contract.passport import Interval, Passport
 
 
 def as_json(artifact: Artifact) -> dict[str, Any]:
@@ -26,12 +26,19 @@ def as_json(artifact: Artifact) -> dict[str, Any]:
 
 
 def tables(artifact: Artifact) -> Iterator[Table]:
-    """What it is, what it predicts and how well, what fusing saved, and how it was made."""
+    """What it is, what it predicts, and what its passport says."""
     yield _identity(artifact)
     yield _behaviours(artifact)
-    yield _cost(artifact)
-    if artifact.passport.stages:
-        yield _stages(artifact)
+    yield from passport_tables(artifact.passport)
+
+
+def passport_tables(passport: Passport) -> Iterator[Table]:
+    """How well it predicts, what fusing saved, and what each stage contributed."""
+    if passport.behaviours:
+        yield _quality(passport)
+    yield _cost(passport)
+    if passport.stages:
+        yield _stages(passport)
 
 
 def _identity(artifact: Artifact) -> Table:
@@ -56,31 +63,31 @@ def _identity(artifact: Artifact) -> Table:
 
 
 def _behaviours(artifact: Artifact) -> Table:
-    table = Table(title="behaviours", title_justify="left")
-    for header in ("behaviour", "unit", "prior", "measure", "best teacher", "teacher", "fused", "change (95 %)"):
-        table.add_column(header, justify="right" if header in ("prior", "teacher", "fused") else "left")
-    quality = {entry.behaviour: entry for entry in artifact.passport.behaviours}
+    table = _table("behaviours", "behaviour", "unit", numbers=("prior",))
     for behaviour in artifact.manifest.behaviours:
         prior = f"{artifact.manifest.priors[behaviour.name]:.3g}"
-        entry = quality.get(behaviour.name)
-        judged = (
-            (entry.measure, entry.best_teacher, _value(entry.teacher), _value(entry.fused), _change(entry.change))
-            if entry
-            else ("", "", "", "", "")
-        )
-        table.add_row(*map(escape, (behaviour.name, behaviour.unit, prior, *judged)))
+        table.add_row(*map(escape, (behaviour.name, behaviour.unit, prior)))
     return table
 
 
-def _cost(artifact: Artifact) -> Table:
-    passport = artifact.passport
+def _quality(passport: Passport) -> Table:
+    table = _table(
+        "quality on test players (95 % intervals, players resampled)",
+        "behaviour, measure\n  best teacher",  # below it, so that the table fits 80 columns
+        numbers=("teacher", "fused", "change (95 %)"),
+    )
+    for row in passport.behaviours:
+        judged = f"{row.behaviour}, {row.measure}\n  [dim]{escape(row.best_teacher)}[/]"
+        table.add_row(judged, _value(row.teacher), _value(row.fused), _change(row.change))
+    return table
+
+
+def _cost(passport: Passport) -> Table:
     teachers, fused = passport.teachers_cost, passport.fused_cost
-    table = Table(title="cost", title_justify="left")
-    for header in ("", "teachers", "fused", "ratio"):
-        table.add_column(header, justify="left" if not header else "right")
+    table = _table("cost", "", numbers=("teachers", "fused", "ratio"))
     for label, before, after in (
         ("parameters", teachers.parameters, fused.parameters),
-        ("file bytes", teachers.file_bytes, fused.file_bytes),
+        ("bytes of ONNX", teachers.file_bytes, fused.file_bytes),
         ("CPU µs per 64-player lobby", teachers.cpu_us_per_lobby, fused.cpu_us_per_lobby),
     ):
         table.add_row(label, f"{before:,.0f}", f"{after:,.0f}", f"1/{before / after:,.1f}" if after else "")
@@ -89,14 +96,24 @@ def _cost(artifact: Artifact) -> Table:
     return table
 
 
-def _stages(artifact: Artifact) -> Table:
-    table = Table(title="what each stage contributed", title_justify="left")
-    for header in ("stage", "parameters", "mean change", "worst change"):
-        table.add_column(header, justify="left" if header == "stage" else "right")
-    for stage in artifact.passport.stages:
+def _stages(passport: Passport) -> Table:
+    table = _table(
+        "stages (change against the best teachers)", "stage", numbers=("parameters", "mean change", "worst change")
+    )
+    for stage in passport.stages:
         table.add_row(
             escape(stage.stage), f"{stage.parameters:,}", f"{stage.mean_change:+.4f}", f"{stage.worst_change:+.4f}"
         )
+    return table
+
+
+def _table(title: str, *texts: str, numbers: tuple[str, ...]) -> Table:
+    """On a narrow terminal the texts are folded; numbers stay whole."""
+    table = Table(title=title, title_justify="left")
+    for header in texts:
+        table.add_column(header, overflow="fold")
+    for header in numbers:
+        table.add_column(header, justify="right", no_wrap=True)
     return table
 
 

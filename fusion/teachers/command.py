@@ -15,7 +15,7 @@ from fusion.progress import stages
 from fusion.teachers.library import qualities, train
 from fusion.teachers.specs import Preset, TeacherSet, preset
 from fusion.telemetry.dataset import Dataset, Split
-from inference.console import console
+from inference.console import console, print_next
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +48,8 @@ def run(*, data: Path, out: Path, preset_name: str, spec: Path | None, seed: int
         return
     _print(dataset, teachers, test)
     parameters = sum(teacher.card.parameters for teacher in teachers)
-    console.print(f"\n{len(teachers)} teachers, {parameters:,} parameters, trained in {seconds:.0f} s. Next:")
-    console.print(f"  playfuse fuse {data} {out} --out ARTIFACT", highlight=False)
+    said = f"\n{len(teachers)} teachers, {parameters:,} parameters, trained in {seconds:.0f} s."
+    print_next(said, ("playfuse", "fuse", data, out, "--out", out.parent / "artifact"))
 
 
 def _report(dataset: Dataset, teachers: list[OnnxTeacher], test: Qualities) -> dict[str, object]:

@@ -10,7 +10,7 @@ from fusion.telemetry.log import read_log
 from fusion.telemetry.report import describe, show
 from fusion.telemetry.simulate import simulate as simulate_log
 from fusion.telemetry.spec import load_spec, shipped
-from inference.console import console, notes
+from inference.console import console, notes, print_next
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def run(
         return
     show(report, console)
     if out is not None:
-        console.print(f"Written to {out}. Next: playfuse train {out}", highlight=False, markup=False)
+        print_next(f"Written to {out}.", ("playfuse", "train", out, "--out", out.parent / "teachers"))
 
 
 def _sessions(log: Path | None, spec: str | None, simulate: int | None, seed: int) -> SessionLog:
