@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -75,7 +74,6 @@ def train(
 
       playfuse train runs/data --out runs/teachers --spec teachers.yaml
     """
-    _wait_asleep()
     from fusion.teachers.command import run
 
     run(data=data, out=out, preset_name=preset, spec=spec, seed=seed, as_json=as_json)
@@ -98,16 +96,6 @@ def fuse(
 
       playfuse fuse runs/data runs/teachers --recipe mine.yaml --seed 1 --out runs/artifact
     """
-    _wait_asleep()
     from fusion.command import run
 
     run(data=data_folder, teachers=teachers, out=out, recipe=recipe, seed=seed, as_json=as_json)
-
-
-def _wait_asleep() -> None:
-    """Let OpenMP threads sleep while they wait for one another; it has to be said before torch or LightGBM is loaded.
-
-    By default they spin. Where other work shares the cores, a spinning thread keeps the very thread from running that
-    it waits for: ten times the time, nearly all of it spent spinning.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
