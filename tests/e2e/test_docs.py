@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -136,13 +138,25 @@ class Outcome:
     text: str
 
 
+@cache
+def own_network() -> tuple[str, ...]:
+    """What to run a page under so that its ports are its own: the pages name fixed ones, as a reader types them.
+
+    Where the kernel grants no network namespace, the ports of the machine have to be free.
+    """
+    inside = ("unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+    if shutil.which("unshare") and subprocess.run([*inside, "true"], capture_output=True, check=False).returncode == 0:
+        return inside
+    return ()
+
+
 def run_page(script: Path) -> Outcome:
     """Run a script in its folder; whatever it left behind is stopped with it."""
     log = script.with_suffix(".log")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "120"}
     with log.open("w") as output:
         process = subprocess.Popen(
-            ["bash", script.name],
+            [*own_network(), "bash", script.name],
             cwd=script.parent,
             env=environment,
             stdin=subprocess.DEVNULL,
