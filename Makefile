@@ -1,10 +1,10 @@
 # Every target works on a fresh checkout: the first one run makes .venv (scripts/setup).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos bench
+.PHONY: help setup demo test lint protos demo-artifact bench
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv with everything installed (the other targets do it too)
 	@scripts/setup
@@ -25,7 +25,11 @@ lint: setup ## Style, types and import contracts
 protos: setup ## Generate inference/pb anew from protos/
 	scripts/protos
 
+demo-artifact: setup ## Fuse anew what `playfuse serve --demo` serves (inference/demo)
+	python -m fusion.demo_artifact
+
 bench: setup ## Measure everything the README quotes, then write it into README.md and docs/
 	python -m benchmarks.telemetry
 	python -m benchmarks.fusion
+	python -m benchmarks.serving
 	python -m benchmarks.render

@@ -37,13 +37,17 @@ def recipe() -> recipes.Recipe:
     return recipes.preset(recipes.Preset.DEMO).model_copy(update={"name": "demo", "seed": SEED})
 
 
+def teachers(players: Dataset) -> tuple[specs.TeacherSpec, ...]:
+    """The demo preset's."""
+    return specs.preset(specs.Preset.DEMO, players.behaviours).teachers
+
+
 def main() -> None:
     """Simulate, train, fuse, and replace the artifact in the package."""
     players = dataset()
-    chosen = specs.preset(specs.Preset.DEMO, players.behaviours)
     with tempfile.TemporaryDirectory() as scratch, stages() as told:
-        teachers = train(players, chosen.teachers, Path(scratch) / "teachers", seed=SEED, progress=told)
-        passport = fuse(players, teachers, recipe(), FOLDER, told)
+        trained = train(players, teachers(players), Path(scratch) / "teachers", seed=SEED, progress=told)
+        passport = fuse(players, trained, recipe(), FOLDER, told)
     for table in passport_tables(passport):
         console.print(table)
 

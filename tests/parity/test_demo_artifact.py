@@ -31,10 +31,12 @@ def test_it_is_small_and_says_that_its_players_are_simulated(loaded: tuple[Artif
     assert artifact.passport.lineage.data_is_synthetic
 
 
-def test_it_was_built_by_todays_recipe_and_features(loaded: tuple[Artifact, Engine], dataset: Dataset) -> None:
+def test_it_was_built_by_todays_recipe_teachers_and_features(loaded: tuple[Artifact, Engine], dataset: Dataset) -> None:
     artifact, _ = loaded
     hint = "The recipe, features or behaviours changed: run `make demo-artifact` and commit."
     assert Recipe.model_validate(artifact.passport.recipe) == demo_artifact.recipe(), hint
+    teachers = {spec.name for spec in demo_artifact.teachers(dataset)}
+    assert set(artifact.passport.lineage.teachers_sha256) == teachers, hint
     assert artifact.manifest.feature_version == FEATURE_VERSION, hint
     assert artifact.manifest.behaviours == dataset.behaviours, hint
 
