@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from inference.console import notes
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 @contextmanager
 def stages() -> Iterator[Callable[[str, float, str], None]]:
     """Show a bar for every stage that is told of: its name, how far it has come (0 to 1) and a word about it."""
-    note = TextColumn("{task.fields[note]}")
-    columns = (TextColumn("{task.description:<12}"), BarColumn(), TimeElapsedColumn(), note)
+    note = TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+    # On a narrow terminal the note is cut short, never the time.
+    elapsed = TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7))
+    columns = (TextColumn("{task.description:<12}"), BarColumn(bar_width=16), elapsed, note)
     shown: dict[str, TaskID] = {}
     with Progress(*columns, console=notes) as progress:
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from fusion.telemetry.sources import DATA_VARIABLE, data_folder, find_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+# Timing never decides a test: machines are shared.
+settings.register_profile("untimed")
+settings.load_profile("untimed")
 
 
 @pytest.fixture

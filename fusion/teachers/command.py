@@ -62,22 +62,21 @@ def _report(dataset: Dataset, teachers: list[OnnxTeacher], test: Qualities) -> d
 
 
 def _print(dataset: Dataset, teachers: list[OnnxTeacher], test: Qualities) -> None:
-    """One line per behaviour and teacher; the best of each behaviour on the validation players stands out."""
+    """One line per teacher under each behaviour; the best of them on the validation players stands out."""
     simulated = " (simulated players)" if dataset.synthetic else ""
     table = Table(title=f"Teachers on {dataset.name}{simulated}", title_justify="left")
-    for heading in ("behaviour", "measure", "teacher", "family"):
-        table.add_column(heading)
+    table.add_column("behaviour, measure\n  teacher", overflow="fold")
+    table.add_column("family")
     for heading in ("parameters", "validation", "test"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for behaviour in dataset.behaviours:
         able = [teacher for teacher in teachers if behaviour in teacher.card.behaviours]
         able.sort(key=lambda teacher: -teacher.card.validation_quality.get(behaviour.name, float("-inf")))
+        table.add_row(f"{behaviour.name}, {measure(behaviour)}")
         for place, teacher in enumerate(able):
             card = teacher.card
             table.add_row(
-                behaviour.name if place == 0 else "",
-                measure(behaviour) if place == 0 else "",
-                card.name,
+                f"  {card.name}",
                 card.family,
                 f"{card.parameters:,}",
                 _figure(card.validation_quality.get(behaviour.name)),

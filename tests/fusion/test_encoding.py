@@ -48,7 +48,7 @@ def test_few_distinct_values_use_few_bins_and_leave_the_rest_empty() -> None:
     assert encoded.tolist() == [1.0] + [0.0] * 7
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=hnp.arrays(np.float32, (40, 3), elements=st.floats(-1e6, 1e6, width=32)),
     bins=st.integers(1, 12),

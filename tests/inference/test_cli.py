@@ -76,7 +76,9 @@ def test_serve_takes_an_artifact_or_the_demo(arguments: tuple[str, ...]) -> None
 
 def test_inspect_shows_tables_and_json(tmp_path: Path) -> None:
     write_artifact(tmp_path / "a")
-    assert "what each stage contributed" in run("inspect", str(tmp_path / "a"))
+    shown = run("inspect", str(tmp_path / "a"))
+    assert "quality on test players" in shown
+    assert "stages (change against the best teachers)" in shown
     assert json.loads(run("inspect", str(tmp_path / "a"), "--json"))["verified"] is True
 
 

@@ -76,7 +76,7 @@ def moments(players: list[Drawn]) -> list[int]:
     return [end + later for end, (_, _, later) in zip(ends, players, strict=True)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(PLAYERS.filter(usable))
 def test_the_server_computes_the_bits_of_training(
     players: list[Drawn],
@@ -94,7 +94,7 @@ def test_the_server_computes_the_bits_of_training(
     assert rows.tobytes() == offline(players).tobytes()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PLAYERS.filter(usable))
 def test_histories_and_offline_features_give_equal_answers_over_the_wire(client: Client, players: list[Drawn]) -> None:
     from_sessions = client.predict(histories=sent(players, as_of=moments(players)))

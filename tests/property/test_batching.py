@@ -43,7 +43,7 @@ class Silent:
         pass
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(CALLS)
 def test_exactly_one_answer_and_its_own(calls: list[tuple[int, str, float]]) -> None:
     opened = threading.Event()

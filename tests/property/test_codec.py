@@ -83,19 +83,19 @@ def check(message: bytes) -> None:
     assert reply.request_id == request.request_id
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes(message: bytes) -> None:
     check(message)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(REQUESTS)
 def test_messages_with_any_content(message: pb.PredictRequest) -> None:
     check(message.SerializeToString())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(REQUESTS, st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4), st.data())
 def test_messages_with_changed_bytes(
     message: pb.PredictRequest, changes: list[tuple[int, int]], data: st.DataObject

@@ -29,7 +29,7 @@ def of_alone(sessions: SessionTable, begin: int, end: int, as_of_seconds: int) -
     return bits(alone(history, as_of_seconds))[0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(logs(max_sessions=40), st.randoms(use_true_random=False), st.data())
 def test_a_history_alone_is_its_row_of_the_offline_table(
     log: list[list[Session]], shuffler: random.Random, data: st.DataObject

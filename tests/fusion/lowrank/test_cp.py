@@ -23,7 +23,7 @@ def test_planted_rank_is_recovered() -> None:
     assert np.linalg.norm(found - tensor) <= 1e-4 * np.linalg.norm(tensor)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), rank=st.integers(1, 5))
 def test_of_a_matrix_it_is_the_truncated_svd(seed: int, rank: int) -> None:
     matrix = np.random.default_rng(seed).normal(size=(7, 5))

@@ -25,7 +25,7 @@ def _metric(shape: tuple[int, ...], seed: int) -> Metric:
     return Metric.from_second_moments(*(root @ root.T for root in roots))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), plain=st.booleans())
 def test_planted_ranks_are_recovered_in_any_metric(seed: int, plain: bool) -> None:
     shape, ranks = (9, 7, 6), (3, 2, 4)
@@ -35,7 +35,7 @@ def test_planted_ranks_are_recovered_in_any_metric(seed: int, plain: bool) -> No
     assert np.linalg.norm(found - tensor) <= 1e-6 * np.linalg.norm(tensor)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_error_is_within_the_bound_of_the_singular_values_cut_off(seed: int) -> None:
     tensor = np.random.default_rng(seed).normal(size=(6, 5, 4))

@@ -69,7 +69,7 @@ def oracle(log: SessionLog, row: int) -> dict[str, float]:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(logs(max_sessions=12))
 def test_labels_are_what_plain_python_says(players: list[list[Session]]) -> None:
     log = log_of(players)
