@@ -198,6 +198,10 @@ def transport_options(settings: ServerSettings) -> list[tuple[str, int | str]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
         ("grpc.optimization_target", "throughput"),
+        # Calls that wait to be read. From 1,000 on gRPC would by default cancel some by chance, which callers do not
+        # retry; once read, they are told RESOURCE_EXHAUSTED and when to come back.
+        ("grpc.server.max_pending_requests", _MAX_REFUSALS_UNDER_WAY),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * _MAX_REFUSALS_UNDER_WAY),
         # Lets clients keep idle connections alive through firewalls (ours ping every 30 s).
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

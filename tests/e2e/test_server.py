@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -266,6 +267,27 @@ def test_absurd_load_is_pushed_back_and_leaves_no_memory_behind(tmp_path: Path) 
         # The second half brought 8,000 requests of 11 KB, 90 MB in all: had they stayed, it would show.
         assert max(resident[4:]) - max(resident[:4]) < 45 * 1024 * 1024
         assert stub.Predict(packed(rows), timeout=PATIENCE_SECONDS).rows == 64
+
+
+def test_a_flood_that_comes_at_once_is_refused_in_words_that_callers_understand(tmp_path: Path) -> None:
+    """While the server stands still, thousands of calls pile up unread: gRPC itself would cancel some of them."""
+    arguments = ("--threads", "2", "--max-waiting-requests", "16")
+    request = packed(np.ones((1, len(FEATURE_NAMES)), dtype=np.float32))
+    with (
+        running_server(tmp_path, *arguments) as server,
+        grpc.insecure_channel(server.address, options=[("grpc.enable_retries", 0)]) as channel,
+    ):
+        stub = PlayerBehaviorStub(channel)
+        stub.Predict(request, timeout=PATIENCE_SECONDS)
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            futures = [stub.Predict.future(request, timeout=PATIENCE_SECONDS) for _ in range(3_000)]
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        for future in futures:
+            future.exception(PATIENCE_SECONDS)
+        codes = {cast("grpc.Call", future).code() for future in futures}
+        assert codes == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
 def playfuse(*arguments: str) -> subprocess.CompletedProcess[str]:
