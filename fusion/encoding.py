@@ -26,24 +26,34 @@ class PiecewiseLinearEncoding:
     Attributes:
         features: names of the encoded columns.
         medians: (features,) float32, taken for missing values.
-        lower: (bins, features) float32, where each bin begins.
-        slope: (bins, features) float32, 1 / width; 0 for the bins a feature with few distinct values does not need.
+        knots: (bins + 1, features) float32, ascending: bin b lies between knots b and b + 1. A feature with few
+            distinct values repeats its last one; a bin of no width stays empty.
     """
 
     features: tuple[str, ...]
     medians: NDArray[np.float32]
-    lower: NDArray[np.float32]
-    slope: NDArray[np.float32]
+    knots: NDArray[np.float32]
 
     @property
     def bins(self) -> int:
         """Bins per feature."""
-        return len(self.lower)
+        return len(self.knots) - 1
+
+    @property
+    def lower(self) -> NDArray[np.float32]:
+        """(bins, features) float32, where each bin begins."""
+        return self.knots[:-1]
+
+    @property
+    def slope(self) -> NDArray[np.float32]:
+        """(bins, features) float32, 1 / width; 0 for a bin of no width."""
+        width = np.diff(self.knots, axis=0)
+        return np.where(width > 0, np.float32(1.0) / np.where(width > 0, width, np.float32(1.0)), np.float32(0.0))
 
     @property
     def parameter_count(self) -> int:
         """Numbers stored."""
-        return self.medians.size + self.lower.size + self.slope.size
+        return self.medians.size + self.knots.size
 
     @classmethod
     def fit(cls, features: NDArray[np.float32], names: tuple[str, ...], bins: int) -> PiecewiseLinearEncoding:
@@ -65,12 +75,14 @@ class PiecewiseLinearEncoding:
             kept.append(name)
             medians.append(np.median(known))
             knots.append(edges)
-        lower = np.zeros((bins, len(kept)), dtype=np.float32)
-        slope = np.zeros_like(lower)
-        for index, edges in enumerate(knots):
-            lower[: len(edges) - 1, index] = edges[:-1]
-            slope[: len(edges) - 1, index] = 1.0 / np.diff(edges)
-        return cls(tuple(kept), np.array(medians, dtype=np.float32), lower, slope)
+        padded = [np.pad(edges, (0, bins + 1 - len(edges)), mode="edge") for edges in knots]
+        stacked = np.stack(padded, axis=1) if padded else np.zeros((bins + 1, 0), dtype=np.float32)
+        return cls(tuple(kept), np.array(medians, dtype=np.float32), stacked)
+
+    def select(self, index: NDArray[np.int64]) -> PiecewiseLinearEncoding:
+        """The encoding of some of the features, in the order of `index`."""
+        names = tuple(self.features[position] for position in index.tolist())
+        return PiecewiseLinearEncoding(names, self.medians[index], self.knots[:, index])
 
     def encode(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode in NumPy, for statistics and as an oracle.

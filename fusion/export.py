@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fusion.encoding import PiecewiseLinearEncoding
     from fusion.lowrank.layer import LowRankLayer
     from fusion.network import FusedNetwork
     from inference.contract.behaviours import Behaviour
@@ -48,17 +49,31 @@ def to_onnx(network: FusedNetwork, behaviours: Sequence[Behaviour], *, dense: fr
     features = graph.input(INPUT_NAME, (len(encoding.features),))
     known = graph.op("Where", graph.op("IsNaN", features), graph.constant(encoding.medians), features)
     repeated = graph.op("Concat", *[known] * encoding.bins, axis=1)
-    distance = graph.op("Sub", repeated, graph.constant(encoding.lower.reshape(1, -1)))
-    share = graph.op("Mul", distance, graph.constant(encoding.slope.reshape(1, -1)))
+    lower, slope = _bins(graph, encoding)
+    share = graph.op("Mul", graph.op("Sub", repeated, lower), slope)
     value = graph.op("Clip", share, graph.constant(0.0), graph.constant(1.0))
-    biases = (network.input_bias, network.trunk_bias, network.layers_bias.flatten())
-    for name, layer, bias in zip(LAYERS, (network.input, network.trunk, network.layers), biases, strict=True):
-        value = graph.op("Relu", _linear(graph, value, layer, _numpy(bias), dense=name in dense))
+    for name, layer in zip(LAYERS, (network.input, network.trunk, network.layers), strict=True):
+        value = graph.op("Relu", _linear(graph, value, layer, dense=name in dense))
     return graph.serialise(_read_out(graph, value, network, behaviours), OUTPUT_NAME, len(behaviours))
 
 
-def _linear(graph: Graph, value: str, layer: LowRankLayer, bias: NDArray[np.float32], *, dense: bool) -> str:
-    arrays = {name: graph.constant(_numpy(array)) for name, array in layer.arrays.items()}
+def _bins(graph: Graph, encoding: PiecewiseLinearEncoding) -> tuple[str, str]:
+    """Where each bin begins and its slope, (1, bins * features) both, from the knots: worked out once, at load."""
+    flat = graph.constant((1, -1), np.int64)
+    knots = graph.constant(encoding.knots)
+
+    def rows(start: int, stop: int) -> str:
+        return graph.op("Slice", knots, graph.constant((start,), np.int64), graph.constant((stop,), np.int64))
+
+    lower = rows(0, encoding.bins)
+    width = graph.op("Sub", rows(1, encoding.bins + 1), lower)
+    some = graph.op("Greater", width, graph.constant(0.0))
+    slope = graph.op("Where", some, graph.op("Reciprocal", width), graph.constant(0.0))
+    return graph.op("Reshape", lower, flat), graph.op("Reshape", slope, flat)
+
+
+def _linear(graph: Graph, value: str, layer: LowRankLayer, *, dense: bool) -> str:
+    arrays = {name: weight.add_to(graph) for name, weight in layer.weights()}
     chain = []
     for product in layer.products:
         matrix = graph.op("Einsum", *(arrays[name] for name in product.arrays), equation=product.equation)
@@ -69,14 +84,15 @@ def _linear(graph: Graph, value: str, layer: LowRankLayer, bias: NDArray[np.floa
             last = graph.op("MatMul", matrix, last)
         else:
             value = graph.op("MatMul", value, matrix)
-    return graph.op("Gemm", value, last, graph.constant(bias))
+    bias = graph.op("Reshape", layer.bias.add_to(graph), graph.constant((-1,), np.int64))
+    return graph.op("Gemm", value, last, bias)
 
 
 def _read_out(graph: Graph, own: str, network: FusedNetwork, behaviours: Sequence[Behaviour]) -> str:
     """Every behaviour reads its own units only: one block-diagonal product per kind of output activation."""
-    count, units = network.readout.shape
-    readout = graph.constant(_numpy(network.readout).reshape(count, units, 1))
-    bias = _numpy(network.readout_bias)
+    count, units = network.readout.array.shape
+    readout = graph.op("Reshape", network.readout.add_to(graph), graph.constant((count, units, 1), np.int64))
+    bias = network.readout_bias.numpy()
     blocks = np.eye(count, dtype=np.float32)[:, None, :]
 
     def links(columns: list[int]) -> str:
@@ -144,7 +160,3 @@ def check_parity(expected: NDArray[np.float64], got: NDArray[np.float32]) -> flo
             fix="Outputs far outside the training range grow rounding errors: look for extreme amounts.",
         )
     return error
-
-
-def _numpy(tensor: torch.Tensor) -> NDArray[np.float32]:
-    return np.asarray(tensor.detach().numpy())

@@ -19,8 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from fusion.lowrank.layer import LowRankLayer
+from fusion.weight import Weight
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fusion.encoding import PiecewiseLinearEncoding
 
 
@@ -62,15 +65,10 @@ class FusedNetwork(nn.Module):
         # Half of the bins are full on average, so an encoded feature counts as about a third of its bins.
         fan_in = max(1, encoding.bins * features // 3)
         self.input = LowRankLayer(he(widths.hidden, encoding.bins, features, fan_in=fan_in), out_modes=1)
-        self.input_bias = nn.Parameter(torch.zeros(widths.hidden))
         self.trunk = LowRankLayer(he(widths.trunk, widths.hidden, fan_in=widths.hidden), out_modes=1)
-        self.trunk_bias = nn.Parameter(torch.zeros(widths.trunk))
         self.layers = LowRankLayer(he(behaviours, widths.behaviour, widths.trunk, fan_in=widths.trunk), out_modes=2)
-        self.layers_bias = nn.Parameter(torch.zeros(behaviours, widths.behaviour))
-        self.readout = nn.Parameter(
-            torch.tensor(he(behaviours, widths.behaviour, fan_in=2 * widths.behaviour), dtype=torch.float32)
-        )
-        self.readout_bias = nn.Parameter(torch.zeros(behaviours))
+        self.readout = Weight(he(behaviours, widths.behaviour, fan_in=2 * widths.behaviour))
+        self.readout_bias = Weight(np.zeros(behaviours))
 
     def encode(self, features: Tensor) -> Tensor:
         """(rows, features) with NaN where missing → (rows, bins * features)."""
@@ -79,14 +77,17 @@ class FusedNetwork(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(rows, features) with NaN where missing → (rows, behaviours) on the link scale."""
-        hidden = torch.relu(self.input(self.encode(features)) + self.input_bias)
-        trunk = torch.relu(self.trunk(hidden) + self.trunk_bias)
-        own = torch.relu(self.layers(trunk) + self.layers_bias.flatten())
-        own = own.reshape(len(own), self.behaviours, -1)
-        links: Tensor = (own * self.readout).sum(dim=2) + self.readout_bias
+        hidden = torch.relu(self.input(self.encode(features)))
+        trunk = torch.relu(self.trunk(hidden))
+        own = torch.relu(self.layers(trunk)).reshape(len(trunk), self.behaviours, -1)
+        links: Tensor = (own * self.readout()).sum(dim=2) + self.readout_bias()
         return links
 
     @property
     def parameter_count(self) -> int:
         """Every number the network stores, the knots of the encoding included."""
-        return sum(parameter.numel() for parameter in self.parameters()) + self.encoding.parameter_count
+        return sum(weight.kept for weight in self.weights()) + self.encoding.parameter_count
+
+    def weights(self) -> Iterator[Weight]:
+        """Every array that is trained."""
+        return (module for module in self.modules() if isinstance(module, Weight))

@@ -54,7 +54,7 @@ class Student(Learner[Rows]):
     @property
     def output_bias(self) -> nn.Parameter:
         """(behaviours,) the links of a player about whom nothing is known."""
-        return self.network.readout_bias
+        return self.network.readout_bias.array
 
     def forward(self, examples: Rows) -> Tensor:
         """(rows, behaviours) links."""

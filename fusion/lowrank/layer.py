@@ -19,8 +19,11 @@ from fusion.errors import FusionError
 from fusion.lowrank import cp, tucker
 from fusion.lowrank.cp import Cp
 from fusion.lowrank.tucker import Tucker
+from fusion.weight import Weight
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from fusion.lowrank.metric import Metric
@@ -45,21 +48,23 @@ class Product:
 
 
 class LowRankLayer(nn.Module):
-    """y = x @ down @ up, from the arrays of a dense tensor, a Tucker or a CP form.
+    """y = x @ down @ up + bias, from the arrays of a dense tensor, a Tucker or a CP form.
 
     Output modes come first in the tensor, input modes last; both are flattened row by row.
 
     Args:
         form: the weight tensor (output modes..., input modes...), dense or decomposed.
         out_modes: how many modes are output modes.
+        bias: (output modes...), zeros where left out.
     """
 
-    def __init__(self, form: NDArray[np.float64] | Form, *, out_modes: int) -> None:
+    def __init__(
+        self, form: NDArray[np.float64] | Form, *, out_modes: int, bias: NDArray[np.float32] | None = None
+    ) -> None:
         super().__init__()
         self.out_modes = out_modes
-        self.arrays = nn.ParameterDict(
-            {name: nn.Parameter(torch.tensor(array, dtype=torch.float32)) for name, array in _arrays(form).items()}
-        )
+        self.arrays = nn.ModuleDict({name: Weight(array) for name, array in _arrays(form).items()})
+        self.bias = Weight(np.zeros(_shape(form)[:out_modes]) if bias is None else bias)
         self.products = _plan(form, out_modes)
         self._form = type(form)
         self._whole = tuple(factor is None for factor in form.factors) if isinstance(form, Tucker) else ()
@@ -67,7 +72,7 @@ class LowRankLayer(nn.Module):
     def matrices(self) -> list[Tensor]:
         """The chain, each (in, out)."""
         return [
-            torch.einsum(product.equation, *(self.arrays[name] for name in product.arrays)).reshape(product.shape)
+            torch.einsum(product.equation, *(self.arrays[name]() for name in product.arrays)).reshape(product.shape)
             for product in self.products
         ]
 
@@ -75,12 +80,13 @@ class LowRankLayer(nn.Module):
         """(rows, in) → (rows, out)."""
         for matrix in self.matrices():
             x = x @ matrix
-        return x
+        bias: Tensor = self.bias()
+        return x + bias.flatten()
 
     def form(self) -> NDArray[np.float64] | Form:
         """The weight tensor as it stands now, in float64."""
         arrays: dict[str, NDArray[np.float64]] = {
-            name: array.detach().numpy().astype(np.float64) for name, array in self.arrays.items()
+            name: weight.numpy().astype(np.float64) for name, weight in self.weights()
         }
         if self._form is Cp:
             return Cp(tuple(arrays[f"factor{mode}"] for mode in range(len(arrays))))
@@ -88,6 +94,12 @@ class LowRankLayer(nn.Module):
             factors = (None if whole else arrays[f"factor{mode}"] for mode, whole in enumerate(self._whole))
             return Tucker(arrays["core"], tuple(factors))
         return arrays["tensor"]
+
+    def weights(self) -> Iterator[tuple[str, Weight]]:
+        """Name and weight of every array of the form."""
+        for name, weight in self.arrays.items():
+            assert isinstance(weight, Weight)
+            yield name, weight
 
     def tensor(self) -> NDArray[np.float64]:
         """The weight tensor (output modes..., input modes...) that the arrays stand for."""
@@ -103,7 +115,14 @@ def decomposed(layer: LowRankLayer, ranks: Ranks, metric: Metric, seed: int) -> 
         form = cp.decompose(tensor, ranks, metric, seed)
     else:
         form = tucker.decompose(tensor, ranks, metric)
-    return LowRankLayer(form.balanced(), out_modes=layer.out_modes)
+    return LowRankLayer(form.balanced(), out_modes=layer.out_modes, bias=layer.bias.numpy())
+
+
+def _shape(form: NDArray[np.float64] | Form) -> tuple[int, ...]:
+    if isinstance(form, np.ndarray):
+        return form.shape
+    core = form.core.shape if isinstance(form, Tucker) else (0,) * len(form.factors)
+    return tuple(size if factor is None else len(factor) for size, factor in zip(core, form.factors, strict=True))
 
 
 def _arrays(form: NDArray[np.float64] | Form) -> dict[str, NDArray[np.float64]]:

@@ -56,7 +56,7 @@ def layer_metrics(network: FusedNetwork, features: NDArray[np.float32]) -> dict[
             gradients[name] += _second_moment(gradient)
 
     bins_by_features = tuple(network.lower.shape)
-    behaviours, units = network.readout.shape
+    behaviours, units = network.readout.array.shape
     # Every behaviour has its own block of outputs; all blocks share one factor, hence one pooled metric.
     blocks = gradients["layers"].reshape(behaviours, units, behaviours, units)
     return {

@@ -138,14 +138,15 @@ def test_metric_of_a_layer_foretells_the_change_of_the_links() -> None:
     before = export.predict_links(network, features)
     rng = np.random.default_rng(0)
     tensor = network.trunk.tensor()
+    weight = dict(network.trunk.weights())["tensor"]
     foretold, happened = [], []
     for _ in range(12):
         change = 0.05 * rng.normal(size=tensor.shape) * rng.random(size=(1, tensor.shape[1])) ** 4
         foretold.append(metric.error(tensor, tensor - change))
         with torch.no_grad():
-            network.trunk.arrays["tensor"].add_(torch.tensor(change, dtype=torch.float32))
+            weight.array.add_(torch.tensor(change, dtype=torch.float32))
             after = export.predict_links(network, features)
-            network.trunk.arrays["tensor"].sub_(torch.tensor(change, dtype=torch.float32))
+            weight.array.sub_(torch.tensor(change, dtype=torch.float32))
         happened.append(float(np.sqrt(np.mean(((after - before) / before.std(axis=0)) ** 2))))
     assert np.corrcoef(foretold, happened)[0, 1] > 0.9
 
@@ -153,6 +154,6 @@ def test_metric_of_a_layer_foretells_the_change_of_the_links() -> None:
 def test_parameters_count_every_stored_number() -> None:
     network = _network(lowrank="tucker")
     trained = sum(parameter.numel() for parameter in network.parameters())
-    knots = 9 + 2 * 6 * 9
+    knots = 9 + (6 + 1) * 9
     assert network.parameter_count == trained + knots
     assert Metric.plain(3).error(network.input.tensor(), network.input.tensor()) == 0.0
