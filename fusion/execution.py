@@ -7,7 +7,8 @@ from itertools import chain, combinations
 from typing import TYPE_CHECKING
 
 from fusion.cost import LOBBY_PLAYERS, cpu_us
-from fusion.export import LAYERS, to_onnx
+from fusion.export import to_onnx
+from fusion.network import LAYERS
 from inference.engine import Engine
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ def choose_execution(
         behaviours: columns of the output.
         features: (rows, features); the first lobby of them is scored.
     """
-    layers = {"input": network.input, "trunk": network.trunk, "layers": network.layers}
-    choosable = [name for name in LAYERS if len(layers[name].products) > 1]
+    choosable = [name for name in LAYERS if len(network.layer(name).products) > 1]
     choices = [
         frozenset(chosen)
         for chosen in chain.from_iterable(combinations(choosable, size) for size in range(len(choosable) + 1))

@@ -7,12 +7,13 @@ once, at load.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from fusion.errors import FusionError
+from fusion.network import LAYERS
 from fusion.onnx_graph import Graph
 from inference.contract.artifact import PARITY_TOLERANCE, Probe
 from inference.contract.behaviours import from_link
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from fusion.lowrank.layer import LowRankLayer
     from fusion.network import FusedNetwork
     from inference.contract.behaviours import Behaviour
-
-LAYERS: Final = ("input", "trunk", "layers")
-"""Layers of the network whose execution form can be chosen."""
 
 
 def to_onnx(network: FusedNetwork, behaviours: Sequence[Behaviour], *, dense: frozenset[str] = frozenset()) -> bytes:
@@ -47,14 +45,19 @@ def to_onnx(network: FusedNetwork, behaviours: Sequence[Behaviour], *, dense: fr
     graph = Graph("playfuse")
     encoding = network.encoding
     features = graph.input(INPUT_NAME, (len(encoding.features),))
+    value = _encoded(graph, encoding, features)
+    for name in LAYERS:
+        value = graph.op("Relu", _linear(graph, value, network.layer(name), dense=name in dense))
+    return graph.serialise(_read_out(graph, value, network, behaviours), OUTPUT_NAME, len(behaviours))
+
+
+def _encoded(graph: Graph, encoding: PiecewiseLinearEncoding, features: str) -> str:
+    """(rows, features) → (rows, bins * features)."""
     known = graph.op("Where", graph.op("IsNaN", features), graph.constant(encoding.medians), features)
     repeated = graph.op("Concat", *[known] * encoding.bins, axis=1)
     lower, slope = _bins(graph, encoding)
     share = graph.op("Mul", graph.op("Sub", repeated, lower), slope)
-    value = graph.op("Clip", share, graph.constant(0.0), graph.constant(1.0))
-    for name, layer in zip(LAYERS, (network.input, network.trunk, network.layers), strict=True):
-        value = graph.op("Relu", _linear(graph, value, layer, dense=name in dense))
-    return graph.serialise(_read_out(graph, value, network, behaviours), OUTPUT_NAME, len(behaviours))
+    return graph.op("Clip", share, graph.constant(0.0), graph.constant(1.0))
 
 
 def _bins(graph: Graph, encoding: PiecewiseLinearEncoding) -> tuple[str, str]:

@@ -12,19 +12,26 @@ Every tensor starts dense and is replaced by its low-rank form in place (`LowRan
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fusion.lowrank.layer import LowRankLayer
+from fusion.prune.unit import Units
 from fusion.weight import Weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from fusion.encoding import PiecewiseLinearEncoding
+
+
+LAYERS: Final = ("input", "trunk", "layers")
+"""Names of the layers whose weights are tensors, from the features to the behaviours."""
 
 
 class Widths(NamedTuple):
@@ -45,17 +52,10 @@ class FusedNetwork(nn.Module):
         seed: of the initial weights.
     """
 
-    medians: Tensor
-    lower: Tensor
-    slope: Tensor
-
     def __init__(self, encoding: PiecewiseLinearEncoding, behaviours: int, widths: Widths, seed: int) -> None:
         super().__init__()
-        self.encoding = encoding
         self.behaviours = behaviours
-        self.register_buffer("medians", torch.from_numpy(encoding.medians))
-        self.register_buffer("lower", torch.from_numpy(encoding.lower))
-        self.register_buffer("slope", torch.from_numpy(encoding.slope))
+        self._encode_by(encoding)
         draw = np.random.default_rng(seed)
 
         def he(*shape: int, fan_in: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -88,6 +88,60 @@ class FusedNetwork(nn.Module):
         """Every number the network stores, the knots of the encoding included."""
         return sum(weight.kept for weight in self.weights()) + self.encoding.parameter_count
 
+    def layer(self, name: str) -> LowRankLayer:
+        """One of `LAYERS`."""
+        layer = getattr(self, name)
+        assert isinstance(layer, LowRankLayer)
+        return layer
+
+    def replace(self, name: str, layer: LowRankLayer) -> None:
+        """Put another form of a layer in its place."""
+        setattr(self, name, layer)
+
     def weights(self) -> Iterator[Weight]:
         """Every array that is trained."""
         return (module for module in self.modules() if isinstance(module, Weight))
+
+    def neurons(self) -> tuple[Units, ...]:
+        """The units between the layers, that pruning may remove."""
+        own = Units("behaviour units", (self.readout, 1), (self.layers.mode_slice(1), (self.layers.bias, 1)))
+        return (
+            Units("hidden units", self.trunk.mode_slice(1), (self.input.mode_slice(0), (self.input.bias, 0))),
+            Units("trunk units", self.layers.mode_slice(2), (self.trunk.mode_slice(0), (self.trunk.bias, 0))),
+            own,
+        )
+
+    def channels(self) -> Units:
+        """The features, each with all of its bins."""
+        return Units("features", self.input.mode_slice(2), ())
+
+    def components(self) -> tuple[Units, ...]:
+        """The components of every decomposed layer."""
+        return tuple(units for name in LAYERS for units in self.layer(name).components(name))
+
+    def keep(self, units: Units, index: NDArray[np.int64]) -> None:
+        """Remove all units but some: features are no longer read, arrays get smaller."""
+        units.keep(index)
+        if units.name == self.channels().name:
+            self._encode_by(self.encoding.select(index))
+        for name in LAYERS:
+            self.layer(name).replan()
+
+    @torch.no_grad()
+    def signals(self, features: Tensor) -> dict[str, NDArray[np.float64]]:
+        """Name of units → (units,) root mean square, over the rows, of what each neuron or feature puts out."""
+        encoded = self.encode(features)
+        hidden = torch.relu(self.input(encoded))
+        trunk = torch.relu(self.trunk(hidden))
+        own = torch.relu(self.layers(trunk)).reshape(len(trunk) * self.behaviours, -1)
+        by_feature = encoded.reshape(-1, len(self.encoding.features))
+        names = (*(units.name for units in self.neurons()), self.channels().name)
+        values = (hidden, trunk, own, by_feature)
+        return {
+            name: np.asarray(value.double().square().mean(dim=0).sqrt().numpy())
+            for name, value in zip(names, values, strict=True)
+        }
+
+    def _encode_by(self, encoding: PiecewiseLinearEncoding) -> None:
+        self.encoding = encoding
+        self.medians, self.lower, self.slope = map(torch.from_numpy, (encoding.medians, encoding.lower, encoding.slope))

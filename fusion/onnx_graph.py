@@ -16,6 +16,9 @@ IR_VERSION: Final = 9
 
 ML_DOMAIN: Final = "ai.onnx.ml"
 
+Stored = type[np.float32 | np.float16 | np.int64 | np.uint8]
+"""Types of arrays in a file."""
+
 
 class Graph:
     """A graph under construction. Every method adds to it and returns the name of the value it made."""
@@ -31,7 +34,7 @@ class Graph:
         self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", *shape]))
         return name
 
-    def constant(self, values: ArrayLike, dtype: type[np.float32 | np.int64] = np.float32) -> str:
+    def constant(self, values: ArrayLike, dtype: Stored = np.float32) -> str:
         """An array stored in the file."""
         name = f"c{len(self._constants)}"
         array: NDArray[Any] = np.ascontiguousarray(values, dtype=dtype).reshape(np.shape(values))

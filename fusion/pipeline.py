@@ -1,12 +1,12 @@
 """The pipeline: teachers in, one artifact out. Every weight walks it once, in this order.
 
-targets → distil (dense) → metric → decompose → balance → fine-tune → execution form → export → parity → passport
+targets → the recipe's steps (distil, decompose, prune, finetune, quantize) → execution form → export → parity →
+passport
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -14,20 +14,16 @@ import numpy as np
 import torch
 
 from fusion import export
-from fusion.distill.student import Rows, Student
+from fusion.distill.student import Rows
 from fusion.distill.targets import Targets, make_targets
 from fusion.encoding import PiecewiseLinearEncoding
 from fusion.execution import choose_execution
-from fusion.lowrank.layer import decomposed
-from fusion.lowrank.metric import Metric
-from fusion.lowrank.ranks import Ranks, lowered
-from fusion.lowrank.sensitivity import layer_metrics
 from fusion.network import FusedNetwork, Widths
 from fusion.passport import Findings, Jury, issue
-from fusion.recipe import Cp
+from fusion.steps.registry import STEPS
+from fusion.steps.step import Work
 from fusion.teachers.library import whole_players
 from fusion.telemetry.dataset import Split
-from fusion.training import train
 from inference.contract import artifact as artifacts
 from inference.contract.artifact import Manifest
 from inference.contract.features import FEATURE_VERSION
@@ -38,11 +34,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fusion.lowrank.layer import LowRankLayer
     from fusion.recipe import Recipe
     from fusion.teachers.onnx_teacher import OnnxTeacher
     from fusion.telemetry.dataset import Dataset
-    from fusion.training import Schedule
     from inference.contract.passport import Passport
 
 Told = Callable[[str, float, str], None]
@@ -63,28 +57,17 @@ def fuse(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, out:
         The passport, as it is in the artifact.
 
     Raises:
-        FusionError: a behaviour has no teacher, a rank does not fit, or ONNX Runtime does not answer as torch does.
+        FusionError: a behaviour has no teacher, a step cannot be done, or ONNX Runtime does not answer as torch does.
         ArtifactError: the artifact cannot be written.
     """
     artifacts.check_target(out)
     torch.manual_seed(recipe.seed)
     dataset = _capped(dataset, recipe)
     jury = Jury(dataset, teachers)
-    material = _prepare(dataset, teachers, recipe, told)
-    widths = Widths(recipe.network.hidden, recipe.network.trunk, recipe.network.behaviour)
-    network = FusedNetwork(material.encoding, len(dataset.behaviours), widths, recipe.seed)
-    test = np.ascontiguousarray(dataset.features[jury.rows][:, material.columns])
-
-    def hear(stage: str) -> None:
-        heard = jury.hear(stage, export.predict_links(network, test), network.parameter_count)
-        told(stage, 1.0, f"mean {heard.mean_change:+.4f}, worst {heard.worst_change:+.4f} against the best teachers")
-
-    _train(network, dataset, material, recipe.distil, "distil", told, fresh=True)
-    hear("distil")
-    decisions = [material.reason, *_decompose(network, material, recipe)]
-    hear("decompose")
-    _train(network, dataset, material, recipe.finetune, "fine-tune", told, fresh=False)
-    hear("fine-tune")
+    targets = make_targets(dataset, teachers, label_share=recipe.label_share, told=_part(told, "targets"))
+    work = _start(dataset, targets, recipe)
+    decisions = [_reason(targets), *_follow(recipe, work, dataset, jury, told)]
+    network, test = work.network, _columns(dataset, Split.TEST, work)
     told("export", 0.0, "measuring execution forms")
     execution = choose_execution(network, dataset.behaviours, test)
     parity = export.check_parity(
@@ -94,7 +77,7 @@ def fuse(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, out:
     passport = issue(
         dataset,
         teachers,
-        material.columns,
+        work.columns,
         Findings(
             behaviours=jury.verdict(export.predict_links(network, test), recipe.seed),
             stages=tuple(jury.stages),
@@ -105,10 +88,14 @@ def fuse(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, out:
         ),
         recipe,
     )
-    manifest = _manifest(dataset, network, material, recipe)
-    artifacts.write(out, manifest=manifest, model=execution.model, passport=passport)
+    artifacts.write(out, manifest=_manifest(dataset, work, recipe), model=execution.model, passport=passport)
     told("export", 1.0, f"{out} written")
     return passport
+
+
+def _part(told: Told, stage: str) -> Callable[[float, str], None]:
+    """What a stage tells of itself; its end is told by who called it."""
+    return lambda done, note: told(stage, 0.99 * done, note)
 
 
 def _capped(dataset: Dataset, recipe: Recipe) -> Dataset:
@@ -120,45 +107,47 @@ def _capped(dataset: Dataset, recipe: Recipe) -> Dataset:
     return dataset.subset(np.union1d(kept, np.flatnonzero(dataset.split != Split.TRAIN)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Material:
-    """What the network is trained from.
-
-    Attributes:
-        encoding: fitted on the training players.
-        columns: (features,) of the dataset's features that the network reads.
-        training: training players.
-        validation: validation players.
-        reason: which teachers the targets come from, in a sentence.
-    """
-
-    encoding: PiecewiseLinearEncoding
-    columns: NDArray[np.int64]
-    training: Rows
-    validation: Rows
-    reason: str
-
-
-def _prepare(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, told: Told) -> _Material:
-    def told_targets(done: float, note: str) -> None:
-        told("targets", done, note)
-
-    targets = make_targets(dataset, teachers, label_share=recipe.label_share, told=told_targets)
+def _start(dataset: Dataset, targets: Targets, recipe: Recipe) -> Work:
+    """The network before the first step, and the rows it learns from."""
     rows = dataset.rows(Split.TRAIN)
     encoding = PiecewiseLinearEncoding.fit(dataset.features[rows], dataset.feature_names, recipe.network.bins)
     columns = np.array([dataset.feature_names.index(name) for name in encoding.features], dtype=np.int64)
+    widths = Widths(recipe.network.hidden, recipe.network.trunk, recipe.network.behaviour)
 
     def examples(split: Split, wanted: NDArray[np.float32]) -> Rows:
         features = dataset.features[dataset.rows(split)][:, columns]
         return Rows(torch.from_numpy(features), torch.from_numpy(wanted))
 
-    return _Material(
-        encoding,
-        columns,
-        examples(Split.TRAIN, targets.training),
-        examples(Split.VALIDATION, targets.validation),
-        _reason(targets),
+    return Work(
+        network=FusedNetwork(encoding, len(dataset.behaviours), widths, recipe.seed),
+        columns=columns,
+        behaviours=dataset.behaviours,
+        training=examples(Split.TRAIN, targets.training),
+        validation=examples(Split.VALIDATION, targets.validation),
+        seed=recipe.seed,
     )
+
+
+def _follow(recipe: Recipe, work: Work, dataset: Dataset, jury: Jury, told: Told) -> list[str]:
+    """Take every step; the jury hears what each one did."""
+    decisions = []
+    for spec in recipe.steps:
+        stage = _unused(spec.step, [heard.stage for heard in jury.stages])
+        decisions += STEPS[spec.step].run(spec, work, _part(told, stage))
+        test = _columns(dataset, Split.TEST, work)
+        heard = jury.hear(stage, export.predict_links(work.network, test), work.network.parameter_count)
+        told(stage, 1.0, f"mean {heard.mean_change:+.4f}, worst {heard.worst_change:+.4f} against the best teachers")
+    return decisions
+
+
+def _unused(name: str, taken: Sequence[str]) -> str:
+    """The name of a stage; with a number where a step is taken again."""
+    count = sum(stage.partition(" ")[0] == name for stage in taken)
+    return f"{name} {count + 1}" if count else name
+
+
+def _columns(dataset: Dataset, split: Split, work: Work) -> NDArray[np.float32]:
+    return np.ascontiguousarray(dataset.features[dataset.rows(split)][:, work.columns])
 
 
 def _reason(targets: Targets) -> str:
@@ -169,69 +158,18 @@ def _reason(targets: Targets) -> str:
     return f"targets (weights chosen on validation players): {'; '.join(said)}"
 
 
-def _train(
-    network: FusedNetwork,
-    dataset: Dataset,
-    material: _Material,
-    schedule: Schedule,
-    stage: str,
-    told: Told,
-    *,
-    fresh: bool,
-) -> None:
-    train(
-        Student(network),
-        dataset.behaviours,
-        material.training,
-        material.validation,
-        schedule,
-        lambda done, note: told(stage, 0.99 * done, note),
-        fresh=fresh,
-    )
-
-
-def _decompose(network: FusedNetwork, material: _Material, recipe: Recipe) -> list[str]:
-    """Replace the dense tensors by their low-rank forms; say what each one cost in the metric."""
-    lowrank = recipe.lowrank
-    rows = len(material.training)
-    step = max(1, rows // lowrank.calibration_rows)
-    sample = np.ascontiguousarray(material.training.features[::step].numpy())
-    metrics = layer_metrics(network, sample)
-    decisions = []
-    for name, form in (("input", lowrank.input), ("trunk", lowrank.trunk), ("layers", lowrank.layers)):
-        layer: LowRankLayer = getattr(network, name)
-        if form is None:
-            decisions.append(f"{name}: kept dense, as the recipe says")
-            continue
-        tensor = layer.tensor()
-        metric = metrics[name] if lowrank.metric == "two_sided" else Metric.plain(tensor.ndim)
-        wanted: Ranks = form.rank if isinstance(form, Cp) else form.ranks
-        ranks = lowered(wanted, tensor.shape)
-        small = decomposed(layer, ranks, metric, recipe.seed)
-        setattr(network, name, small)
-        kept = 1.0 - metrics[name].error(tensor, small.tensor()) ** 2
-        numbers = sum(array.numel() for array in small.parameters())
-        lowered_from = "" if ranks == wanted else f" (the highest possible; the recipe asks for {wanted})"
-        decisions.append(
-            f"{name}: {form.form} of rank {ranks}{lowered_from} keeps {kept:.1%} of what matters in the tensor "
-            f"{tensor.shape}, in {numbers:,} instead of {tensor.size:,} numbers"
-        )
-    return decisions
-
-
-def _manifest(dataset: Dataset, network: FusedNetwork, material: _Material, recipe: Recipe) -> Manifest:
+def _manifest(dataset: Dataset, work: Work, recipe: Recipe) -> Manifest:
     labels = dataset.labels[dataset.rows(Split.TRAIN)].astype(np.float64)
     priors = np.nanmean(labels, axis=0)
-    validation = np.ascontiguousarray(material.validation.features.numpy())
     return Manifest(
         name=recipe.name,
         version=recipe.version,
         playfuse_version=version("playfuse"),
         feature_version=FEATURE_VERSION,
-        features=material.encoding.features,
+        features=work.network.encoding.features,
         behaviours=dataset.behaviours,
         priors={b.name: float(prior) for b, prior in zip(dataset.behaviours, priors, strict=True)},
         synthetic=dataset.synthetic,
-        probe=export.make_probe(network, validation, dataset.behaviours),
+        probe=export.make_probe(work.network, _columns(dataset, Split.VALIDATION, work), dataset.behaviours),
         files_sha256={},
     )

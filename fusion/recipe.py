@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from fusion.training import Schedule
+from fusion.steps.decompose import Cp, Decompose, Tucker
+from fusion.steps.distil import Distil, Finetune
+from fusion.steps.registry import AnySpec, check_order
 from inference.contract.behaviours import Identifier
-
-Rank = Annotated[int, Field(ge=1)]
 
 
 class _Part(BaseModel):
@@ -26,33 +25,6 @@ class Network(_Part):
     behaviour: int = Field(default=16, ge=1, description="units of each behaviour's own layer")
 
 
-class Tucker(_Part):
-    """A core and one factor per mode."""
-
-    form: Literal["tucker"] = "tucker"
-    ranks: tuple[Rank | None, ...] = Field(min_length=2, max_length=3, description="one per mode; null keeps it whole")
-
-
-class Cp(_Part):
-    """A sum of rank-one tensors; of a matrix, its truncated singular value decomposition."""
-
-    form: Literal["cp"] = "cp"
-    rank: Rank
-
-
-Form = Annotated[Tucker | Cp, Field(discriminator="form")]
-
-
-class LowRank(_Part):
-    """Form and ranks of each tensor; null keeps it dense."""
-
-    metric: Literal["two_sided", "plain"] = Field(default="two_sided", description="see docs/fusion.md")
-    calibration_rows: int = Field(default=8192, ge=64, description="training rows that the metric is measured on")
-    input: Form | None = Field(default=Tucker(ranks=(24, 6, 12)), description="modes hidden, bin, feature")
-    trunk: Form | None = Field(default=Cp(rank=16), description="modes trunk, hidden")
-    layers: Form | None = Field(default=Tucker(ranks=(None, 8, 12)), description="modes behaviour, out, trunk")
-
-
 class Recipe(_Part):
     """`recipe.yaml`."""
 
@@ -62,9 +34,20 @@ class Recipe(_Part):
     training_rows: int = Field(default=250_000, ge=1, description="at most; whole players are left out above it")
     label_share: float = Field(default=0.3, ge=0, le=1, description="weight of known labels against the teachers")
     network: Network = Network()
-    distil: Schedule = Schedule(epochs=12, batch_rows=2048)
-    lowrank: LowRank = LowRank()
-    finetune: Schedule = Schedule(epochs=24, learning_rate=3e-3, batch_rows=2048)
+    steps: tuple[AnySpec, ...] = Field(
+        default=(
+            Distil(epochs=12, batch_rows=2048),
+            Decompose(),
+            Finetune(epochs=24, learning_rate=3e-3, batch_rows=2048),
+        ),
+        description="in their order; docs/fusion.md tells which may follow which",
+    )
+
+    @field_validator("steps")
+    @classmethod
+    def _in_order(cls, steps: tuple[AnySpec, ...]) -> tuple[AnySpec, ...]:
+        check_order([spec.step for spec in steps])
+        return steps
 
 
 class Preset(StrEnum):
@@ -80,12 +63,11 @@ def preset(which: Preset) -> Recipe:
     """One of the recipes that come with playfuse."""
     if which is Preset.FULL:
         return Recipe()
+    small = Decompose(
+        input=Tucker(ranks=(16, 5, 8)), trunk=Cp(rank=12), layers=Tucker(ranks=(None, 6, 8)), calibration_rows=4096
+    )
     return Recipe(
         training_rows=50_000,
         network=Network(bins=8, hidden=128, trunk=64, behaviour=8),
-        distil=Schedule(epochs=6, learning_rate=3e-3),
-        lowrank=LowRank(
-            input=Tucker(ranks=(16, 5, 8)), trunk=Cp(rank=12), layers=Tucker(ranks=(None, 6, 8)), calibration_rows=4096
-        ),
-        finetune=Schedule(epochs=10, learning_rate=4e-3),
+        steps=(Distil(epochs=6, learning_rate=3e-3), small, Finetune(epochs=10, learning_rate=4e-3)),
     )

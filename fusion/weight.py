@@ -12,34 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fusion.quantize.packing import Holes, add_array
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from fusion.onnx_graph import Graph
 
 
-class Code(Protocol):
-    """The codes of one array: fewer bits in the file, float32 again at load."""
+class Grid(Protocol):
+    """The values that the numbers of an array are rounded to."""
 
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes in the file: codes, scales, codebook."""
+    def rounded(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Every number as the file gives it back."""
         ...
 
-    def decode(self) -> NDArray[np.float32]:
-        """The array that a server computes with."""
-        ...
-
-    def add_to(self, graph: Graph) -> str:
-        """Nodes that decode it when the file is loaded; the name of the array."""
-        ...
-
-
-class Scheme(Protocol):
-    """How arrays are written in fewer bits."""
-
-    def encode(self, array: NDArray[np.float32]) -> Code:
-        """The codes nearest to an array of any shape."""
+    def add_to(self, graph: Graph, array: NDArray[np.float32], holes: Holes | None) -> str:
+        """The codes, and nodes that decode them at load; what they give in the holes does not matter."""
         ...
 
 
@@ -57,15 +46,15 @@ class Weight(nn.Module):
         super().__init__()
         self.array = nn.Parameter(torch.tensor(np.asarray(values), dtype=torch.float32))
         self.register_buffer("mask", None)
-        self.scheme: Scheme | None = None
+        self.grid: Grid | None = None
 
     def forward(self) -> Tensor:
         """The array as it will be served."""
-        value: Tensor = self.array if self.mask is None else self.array * self.mask
-        if self.scheme is not None:
-            code = self.scheme.encode(value.detach().numpy())
-            value = value + (torch.from_numpy(code.decode()) - value).detach()
-        return value
+        value: Tensor = self.array
+        if self.grid is not None:
+            rounded = torch.from_numpy(self.grid.rounded(value.detach().numpy()))
+            value = value + (rounded - value).detach()
+        return value if self.mask is None else value * self.mask
 
     def numpy(self) -> NDArray[np.float32]:
         """The array as it will be served, apart from training."""
@@ -85,7 +74,8 @@ class Weight(nn.Module):
 
     def add_to(self, graph: Graph) -> str:
         """Nodes that give the array when the file is loaded; its name."""
-        if self.scheme is not None:
-            unmasked = self.array if self.mask is None else self.array * self.mask
-            return self.scheme.encode(unmasked.detach().numpy()).add_to(graph)
-        return graph.constant(self.numpy())
+        holes = None if self.mask is None else Holes.in_graph(graph, self.mask.numpy().astype(np.bool_))
+        if self.grid is None:
+            return add_array(graph, self.numpy(), holes)
+        rounded = self.grid.add_to(graph, self.array.detach().numpy(), holes)
+        return rounded if holes is None else graph.op("Mul", rounded, holes.name)

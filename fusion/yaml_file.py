@@ -88,18 +88,20 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str, fix: st
 
 def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """The keys that are valid at a place inside a document, found by walking the models' fields."""
-    here: Any = model
+    models = [model]
     for step in location:
         if isinstance(step, int):
             continue
-        fields = here.model_fields if isinstance(here, type) and issubclass(here, BaseModel) else {}
-        if step not in fields:
-            return []
-        here = _model_in(fields[step].annotation)
-    return list(here.model_fields) if here is not None else []
+        fields = {name: field for one in models for name, field in one.model_fields.items()}
+        if step in fields:
+            models = _models_in(fields[step].annotation)
+        else:
+            # Where a value may be one of several models, the place names the one that its own key chose.
+            models = [one for one in models if any(field.default == step for field in one.model_fields.values())]
+    return list(dict.fromkeys(name for one in models for name in one.model_fields))
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]

@@ -19,6 +19,7 @@ from fusion.errors import FusionError
 from fusion.lowrank import cp, tucker
 from fusion.lowrank.cp import Cp
 from fusion.lowrank.tucker import Tucker
+from fusion.prune.unit import Units
 from fusion.weight import Weight
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from fusion.lowrank.metric import Metric
     from fusion.lowrank.ranks import Ranks
+    from fusion.prune.unit import Slice
 
 Form = Tucker | Cp
 
@@ -100,6 +102,34 @@ class LowRankLayer(nn.Module):
         for name, weight in self.arrays.items():
             assert isinstance(weight, Weight)
             yield name, weight
+
+    @property
+    def kept(self) -> int:
+        """Numbers stored."""
+        return sum(weight.kept for _, weight in self.weights()) + self.bias.kept
+
+    def mode_slice(self, mode: int) -> Slice:
+        """The array, and its axis, along which a mode of the tensor lies."""
+        arrays = dict(self.weights())
+        if f"factor{mode}" in arrays:
+            return arrays[f"factor{mode}"], 0
+        return arrays["core" if self._form is Tucker else "tensor"], mode
+
+    def components(self, name: str) -> tuple[Units, ...]:
+        """What ranks count: the components of a CP form, or those of each mode of a Tucker form."""
+        arrays = dict(self.weights())
+        if self._form is Cp:
+            (first, *others) = ((weight, 1) for weight in arrays.values())
+            return (Units(f"{name}: components", first, tuple(others)),)
+        return tuple(
+            Units(f"{name}: components of mode {mode}", (arrays[f"factor{mode}"], 1), ((arrays["core"], mode),))
+            for mode in range(len(self._whole))
+            if f"factor{mode}" in arrays
+        )
+
+    def replan(self) -> None:
+        """Work out the products anew: to be called when arrays have become smaller."""
+        self.products = _plan(self.form(), self.out_modes)
 
     def tensor(self) -> NDArray[np.float64]:
         """The weight tensor (output modes..., input modes...) that the arrays stand for."""

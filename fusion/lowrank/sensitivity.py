@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from fusion.lowrank.metric import Metric, kronecker_moments
+from fusion.network import LAYERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from fusion.lowrank.layer import LowRankLayer
     from fusion.network import FusedNetwork
 
 
@@ -31,7 +31,7 @@ def layer_metrics(network: FusedNetwork, features: NDArray[np.float32]) -> dict[
     Returns:
         Layer name → metric of its tensor: modes (hidden, bin, feature), (trunk, hidden), (behaviour, out, trunk).
     """
-    layers: dict[str, LowRankLayer] = {"input": network.input, "trunk": network.trunk, "layers": network.layers}
+    layers = {name: network.layer(name) for name in LAYERS}
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def record(name: str) -> torch.utils.hooks.RemovableHandle:
@@ -55,14 +55,12 @@ def layer_metrics(network: FusedNetwork, features: NDArray[np.float32]) -> dict[
         for name, gradient in zip(seen, found, strict=True):
             gradients[name] += _second_moment(gradient)
 
-    bins_by_features = tuple(network.lower.shape)
+    bins_by_features = (network.encoding.bins, len(network.encoding.features))
     behaviours, units = network.readout.array.shape
     # Every behaviour has its own block of outputs; all blocks share one factor, hence one pooled metric.
     blocks = gradients["layers"].reshape(behaviours, units, behaviours, units)
     return {
-        "input": Metric.from_second_moments(
-            gradients["input"], *kronecker_moments(inputs["input"], (bins_by_features[0], bins_by_features[1]))
-        ),
+        "input": Metric.from_second_moments(gradients["input"], *kronecker_moments(inputs["input"], bins_by_features)),
         "trunk": Metric.from_second_moments(gradients["trunk"], inputs["trunk"]),
         "layers": Metric.from_second_moments(None, np.einsum("iaib->ab", blocks), inputs["layers"]),
     }

@@ -11,13 +11,14 @@ import pytest
 from fusion.errors import FusionError
 from fusion.evaluate import quality
 from fusion.pipeline import fuse
-from fusion.recipe import Cp, LowRank, Network, Recipe, Tucker
+from fusion.recipe import Network, Recipe
+from fusion.steps.decompose import Cp, Decompose, Tucker
+from fusion.steps.distil import Distil, Finetune
 from fusion.teachers.library import links_of, train
 from fusion.teachers.onnx_teacher import OnnxTeacher
 from fusion.teachers.specs import TeacherSpec
 from fusion.telemetry.dataset import Dataset, Split, build
 from fusion.telemetry.simulate import simulate
-from fusion.training import Schedule
 from inference.contract.artifact import MODEL_FILE, PARITY_TOLERANCE
 from inference.contract.errors import ArtifactError
 from inference.contract.passport import Passport
@@ -25,9 +26,11 @@ from inference.engine import load
 
 RECIPE = Recipe(
     network=Network(bins=4, hidden=24, trunk=12, behaviour=4),
-    distil=Schedule(epochs=3, batch_rows=256, learning_rate=5e-3),
-    lowrank=LowRank(input=Tucker(ranks=(6, 3, 6)), trunk=Cp(rank=6), layers=Tucker(ranks=(None, 3, 6))),
-    finetune=Schedule(epochs=3, batch_rows=256, learning_rate=5e-3),
+    steps=(
+        Distil(epochs=3, batch_rows=256, learning_rate=5e-3),
+        Decompose(input=Tucker(ranks=(6, 3, 6)), trunk=Cp(rank=6), layers=Tucker(ranks=(None, 3, 6))),
+        Finetune(epochs=3, batch_rows=256, learning_rate=5e-3),
+    ),
 )
 
 
@@ -103,10 +106,10 @@ def test_the_passport_tells_what_the_served_graph_does(
 def test_stages_tell_what_each_step_contributes(artifact: tuple[Path, Passport, list[tuple[str, float, str]]]) -> None:
     _, passport, heard = artifact
     dense, decomposed, tuned = passport.stages
-    assert [stage.stage for stage in passport.stages] == ["distil", "decompose", "fine-tune"]
+    assert [stage.stage for stage in passport.stages] == ["distil", "decompose", "finetune"]
     assert decomposed.parameters < dense.parameters / 2
     assert tuned.mean_change > decomposed.mean_change
-    assert {stage for stage, _, _ in heard} == {"targets", "distil", "decompose", "fine-tune", "export"}
+    assert {stage for stage, _, _ in heard} == {"targets", "distil", "decompose", "finetune", "export"}
     assert all(0.0 <= done <= 1.0 for _, done, _ in heard)
 
 
@@ -123,8 +126,8 @@ def test_the_same_seed_gives_the_same_network(
 def test_dense_layers_and_the_plain_metric_are_recipes_too(
     dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
 ) -> None:
-    lowrank = LowRank(metric="plain", input=Cp(rank=5), trunk=None, layers=None)
-    recipe = RECIPE.model_copy(update={"lowrank": lowrank})
+    lowrank = Decompose(metric="plain", input=Cp(rank=5), trunk=None, layers=None)
+    recipe = RECIPE.model_copy(update={"steps": (RECIPE.steps[0], lowrank)})
     passport = fuse(dataset, teachers, recipe, tmp_path / "artifact", lambda *_: None)
     assert sum("kept dense" in decision for decision in passport.decisions) == 2
     load(tmp_path / "artifact")
@@ -151,7 +154,7 @@ def test_a_folder_that_is_no_artifact_is_left_alone(
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("ten years")
-    quick = RECIPE.model_copy(update={"distil": Schedule(epochs=1), "finetune": Schedule(epochs=1)})
+    quick = RECIPE.model_copy(update={"steps": (Distil(epochs=1),)})
     with pytest.raises(ArtifactError, match="not an artifact"):
         fuse(dataset, teachers, quick, precious, lambda *_: None)
     assert [path.name for path in precious.iterdir()] == ["thesis.txt"]

@@ -1,0 +1,129 @@
+"""What a weight or a unit is worth. Removing the least worthy first is all that pruning methods differ in.
+
+- magnitude: the size of its numbers [Han et al. 2015, arXiv:1506.02626]; no data needed.
+- taylor: how much the loss changes to first order when it is removed [Molchanov et al. 2019, arXiv:1906.10771].
+- activation: how much of a signal passes through it [Hu et al. 2016, arXiv:1607.03250; of single weights: Sun et al.
+  2023, arXiv:2306.11695].
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from fusion.distill.student import Student
+from fusion.errors import FusionError
+from fusion.training import MaskedLoss
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from fusion.network import FusedNetwork
+    from fusion.prune.unit import Units
+    from fusion.steps.step import Work
+    from fusion.weight import Weight
+
+_BATCH_ROWS = 512
+
+
+class Criterion(StrEnum):
+    """How worth is judged."""
+
+    MAGNITUDE = "magnitude"
+    TAYLOR = "taylor"
+    ACTIVATION = "activation"
+
+
+def weight_scores(work: Work, weights: Sequence[Weight], criterion: Criterion, rows: int) -> list[NDArray[np.float64]]:
+    """Worth of every single number of some arrays, each in the shape of its array.
+
+    Args:
+        work: network and calibration rows.
+        weights: arrays to judge.
+        criterion: magnitude or taylor; the numbers of a factor have no signal of their own.
+        rows: calibration rows.
+    """
+    if criterion is Criterion.MAGNITUDE:
+        return [np.abs(weight.numpy().astype(np.float64)) for weight in weights]
+    scores = [np.zeros(tuple(weight.array.shape)) for weight in weights]
+    for _ in _gradients(work, rows):
+        for score, weight in zip(scores, weights, strict=True):
+            score += _product(weight).double().numpy() ** 2
+    return scores
+
+
+def unit_scores(work: Work, groups: Sequence[Units], criterion: Criterion, rows: int) -> list[NDArray[np.float64]]:
+    """Worth of every unit of some groups, (units,) each."""
+    if criterion is Criterion.MAGNITUDE:
+        return [_norms(units) for units in groups]
+    if criterion is Criterion.ACTIVATION:
+        return _signals(work, groups, rows)
+    scores = [np.zeros(units.count) for units in groups]
+    for _ in _gradients(work, rows):
+        for score, units in zip(scores, groups, strict=True):
+            weight, axis = units.gate
+            # By a gate that multiplies the unit, the loss changes as the sum over its slice of weight · gradient.
+            score += _sum_but(_product(weight), axis).double().numpy() ** 2
+    return scores
+
+
+def _gradients(work: Work, rows: int) -> Iterator[None]:
+    """The gradient of the training loss on one batch of calibration rows after the other, in the arrays' `.grad`."""
+    network: FusedNetwork = work.network
+    sample = work.calibration(rows)
+    loss = MaskedLoss(work.behaviours, work.training.targets)
+    student = Student(network)
+    student.eval()
+    for batch in sample.batches(_BATCH_ROWS, shuffle=False):
+        network.zero_grad(set_to_none=True)
+        loss(student(batch), batch.targets).backward()  # type: ignore[no-untyped-call, unused-ignore]
+        yield
+    network.zero_grad(set_to_none=True)
+
+
+def _product(weight: Weight) -> Tensor:
+    gradient = weight.array.grad
+    if gradient is None:
+        return torch.zeros_like(weight.array)
+    return (weight.array * gradient).detach()
+
+
+def _sum_but(values: Tensor, axis: int) -> Tensor:
+    """Summed over all axes but one."""
+    return values.movedim(axis, 0).flatten(1).sum(dim=1)
+
+
+def _norms(units: Units) -> NDArray[np.float64]:
+    """The product over a unit's slices of their norms: nothing passes where one of them is zero."""
+    score = np.ones(units.count)
+    for weight, axis in units.slices:
+        array = np.moveaxis(weight.numpy().astype(np.float64), axis, 0).reshape(units.count, -1)
+        score *= np.linalg.norm(array, axis=1)
+    return score
+
+
+def _signals(work: Work, groups: Sequence[Units], rows: int) -> list[NDArray[np.float64]]:
+    """Per unit: the root mean square of what it puts out, times the norm of what reads it.
+
+    Raises:
+        FusionError: components of a decomposition put nothing out that could be measured alone.
+    """
+    reads = work.network.signals(work.calibration(rows).features)
+    scores = []
+    for units in groups:
+        if units.name not in reads:
+            raise FusionError(
+                f"criterion for {units.name}",
+                got="activation",
+                expected="magnitude or taylor: a component of a decomposition has no activation of its own",
+            )
+        weight, axis = units.gate
+        read = np.moveaxis(weight.numpy().astype(np.float64), axis, 0).reshape(units.count, -1)
+        scores.append(reads[units.name] * np.linalg.norm(read, axis=1))
+    return scores

@@ -1,0 +1,99 @@
+"""What a step is: data that a recipe holds, and a function that changes the network by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fusion.distill.student import Rows
+    from fusion.network import FusedNetwork
+    from inference.contract.behaviours import Behaviour
+
+Told = Callable[[float, str], None]
+"""Told how far a step has come, from 0 to 1, and a word about it."""
+
+
+class Family(StrEnum):
+    """What a step does, in the words of the field."""
+
+    DISTILLATION = "distillation"
+    LOW_RANK = "low rank"
+    PRUNING = "pruning"
+    QUANTIZATION = "quantization"
+
+
+class StepSpec(BaseModel):
+    """What a recipe says about one step."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(slots=True)
+class Work:
+    """What steps work on. A step may replace the network's layers, and drop features it reads no more.
+
+    Attributes:
+        network: changed in place.
+        columns: (features,) of the dataset's features, those that the network reads.
+        behaviours: what it predicts.
+        training: rows to learn from, columns as the network reads them.
+        validation: rows of other players.
+        seed: of whatever is drawn.
+    """
+
+    network: FusedNetwork
+    columns: NDArray[np.int64]
+    behaviours: tuple[Behaviour, ...]
+    training: Rows
+    validation: Rows
+    seed: int
+
+    def calibration(self, rows: int) -> Rows:
+        """At most about so many training rows, evenly spread."""
+        every = slice(None, None, max(1, len(self.training) // rows))
+        return type(self.training)(self.training.features[every], self.training.targets[every])
+
+    def keep_features(self, index: NDArray[np.int64]) -> None:
+        """Go on with some of the features: columns of the rows."""
+        chosen = torch.from_numpy(index)
+        self.columns = self.columns[index]
+        self.training, self.validation = (
+            type(rows)(rows.features[:, chosen], rows.targets) for rows in (self.training, self.validation)
+        )
+
+
+SpecT = TypeVar("SpecT", bound=StepSpec)
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[SpecT]):
+    """A kind of step.
+
+    Attributes:
+        name: as recipes call it.
+        family: what it does.
+        spec: what a recipe can say about it.
+        follows: names of the steps that may stand somewhere before it.
+        precedes: names of the steps that may stand somewhere after it.
+        run: does it; returns what was decided and why, in sentences.
+    """
+
+    name: str
+    family: Family
+    spec: type[SpecT]
+    follows: frozenset[str]
+    precedes: frozenset[str]
+    run: Callable[[SpecT, Work, Told], list[str]]
+
+
+AnyStep = Step[Any]
+"""A step whose spec was checked against its own `spec` type."""
