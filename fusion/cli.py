@@ -86,16 +86,35 @@ def fuse(
     out: Annotated[Path, typer.Option(help="Folder to write the artifact to.")],
     recipe: Annotated[str, typer.Option(help="full, demo, or a YAML file.")] = "full",
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)] = None,
+    auto: Annotated[bool, typer.Option("--auto", help="Search for the best recipe that holds the budget.")] = False,
+    budget: Annotated[str, typer.Option(help="Of the search: server, console, mobile, or a YAML file.")] = "server",
+    study: Annotated[
+        Path | None,
+        typer.Option(help="SQLite file of the search, to go on from. By default beside OUT.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the passport as JSON.")] = False,
 ) -> None:
     """Fuse teachers into one small low-rank network and write its artifact, ready to serve.
+
+    With --auto, recipes are tried and measured on this machine, and the best one that holds the budget is followed.
 
     [bold]Examples[/]
 
       playfuse fuse runs/data runs/teachers --out runs/artifact
 
       playfuse fuse runs/data runs/teachers --recipe mine.yaml --seed 1 --out runs/artifact
+
+      playfuse fuse runs/data runs/teachers --auto --budget mobile --out runs/artifact
     """
     from fusion.command import run
 
-    run(data=data_folder, teachers=teachers, out=out, recipe=recipe, seed=seed, as_json=as_json)
+    run(
+        data=data_folder,
+        teachers=teachers,
+        out=out,
+        recipe=recipe,
+        seed=seed,
+        budget=budget if auto else None,
+        study=study,
+        as_json=as_json,
+    )

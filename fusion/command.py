@@ -4,29 +4,49 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fusion import yaml_file
 from fusion.pipeline import fuse
 from fusion.progress import stages
 from fusion.recipe import Preset, Recipe, preset
+from fusion.search.budget import load_budget
 from fusion.teachers.library import load
 from fusion.telemetry.dataset import Dataset
-from inference.console import console, print_next
+from inference.console import console, notes, print_next
 from inference.inspection import passport_tables
 
+if TYPE_CHECKING:
+    from fusion.pipeline import Told
+    from fusion.search.budget import Budget
+    from inference.contract.passport import Passport
 
-def run(*, data: Path, teachers: Path, out: Path, recipe: str, seed: int | None, as_json: bool) -> None:
-    """Fuse and report.
+
+def run(
+    *,
+    data: Path,
+    teachers: Path,
+    out: Path,
+    recipe: str,
+    seed: int | None,
+    budget: str | None,
+    study: Path | None,
+    as_json: bool,
+) -> None:
+    """Fuse and report; within a budget where one is named.
 
     Raises:
-        PlayfuseError: see `fusion.pipeline.fuse`.
+        PlayfuseError: see `fusion.pipeline.fuse` and `fusion.search.strategy.fuse_within`.
     """
     chosen = read_recipe(recipe)
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
     started = time.perf_counter()
     with stages() as told:
-        passport = fuse(Dataset.load(data), load(teachers), chosen, out, told)
+        if budget is None:
+            passport = fuse(Dataset.load(data), load(teachers), chosen, out, told)
+        else:
+            passport = _search(load_budget(budget), data, teachers, chosen, out, study, told)
     if as_json:
         print(passport.model_dump_json(indent=1))
         return
@@ -34,6 +54,20 @@ def run(*, data: Path, teachers: Path, out: Path, recipe: str, seed: int | None,
         console.print(table)
     said = f"\nFused in {time.perf_counter() - started:.0f} s."
     print_next(said, ("playfuse", "inspect", out), ("playfuse", "serve", out))
+
+
+def _search(
+    budget: Budget, data: Path, teachers: Path, base: Recipe, out: Path, study: Path | None, told: Told
+) -> Passport:
+    # Optuna takes half a second to load.
+    from fusion.search.strategy import fuse_within
+
+    file = study or out.with_name(f"{out.name}.search.sqlite")
+    try:
+        return fuse_within(budget, Dataset.load(data), load(teachers), base, out, file, told)[0]
+    except KeyboardInterrupt:
+        notes.print(f"\nstopped; what was tried is in {file}: the same command goes on from there", soft_wrap=True)
+        raise
 
 
 def read_recipe(name_or_path: str) -> Recipe:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from inference.contract.passport import Energy
+from inference.energy.meter import choose
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -34,6 +37,22 @@ def cpu_us(calls: Sequence[Callable[[], object]], *, repeats: int = _REPEATS) ->
         for index, call in enumerate(calls):
             seen[index].append(_time(call, loops[index]))
     return [float(np.median(times)) for times in seen]
+
+
+def energy(score_lobby: Callable[[], object], *, seconds: float = 1.0) -> Energy:
+    """Joules per lobby over about a second of scoring: counters and CPU clocks are too coarse for one.
+
+    Args:
+        score_lobby: scores one lobby; nothing else should run beside it.
+        seconds: how long to go on.
+    """
+    meter = choose()
+    before = sum(meter.read().values())
+    lobbies, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        score_lobby()
+        lobbies += 1
+    return Energy(source=meter.source, joules_per_lobby=(sum(meter.read().values()) - before) / lobbies)
 
 
 def _loops(call: Callable[[], object]) -> int:

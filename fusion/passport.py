@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusion.cost import LOBBY_PLAYERS, cpu_us
+from fusion.cost import LOBBY_PLAYERS, cpu_us, energy
 from fusion.evaluate import measure, paired_bootstrap, quality
 from fusion.teachers.library import links_of
 from fusion.telemetry.dataset import Split
 from inference.contract.artifact import sha256
-from inference.contract.passport import BehaviourQuality, Cost, Energy, Lineage, Passport, StageQuality
-from inference.energy.meter import choose
+from inference.contract.passport import BehaviourQuality, Cost, Lineage, Passport, StageQuality
 from inference.engine import Engine
 
 if TYPE_CHECKING:
@@ -31,18 +29,19 @@ if TYPE_CHECKING:
 
 
 class Jury:
-    """The test players, and what each behaviour's best teacher reaches on them.
+    """Players nobody was trained on, and what each behaviour's best teacher reaches on them.
 
     The best teacher is the one that is best on these very players: the hardest comparison there is.
 
     Args:
-        dataset: with test players.
+        dataset: with such players.
         teachers: all of them.
+        split: TEST for a verdict; VALIDATION where something is chosen by it.
     """
 
-    def __init__(self, dataset: Dataset, teachers: Sequence[OnnxTeacher]) -> None:
+    def __init__(self, dataset: Dataset, teachers: Sequence[OnnxTeacher], split: Split) -> None:
         self.dataset = dataset
-        self.rows = dataset.rows(Split.TEST)
+        self.rows = dataset.rows(split)
         self.stages: list[StageQuality] = []
         self.best: dict[str, tuple[str, NDArray[np.float32], float]] = {}
         for teacher in teachers:
@@ -56,12 +55,16 @@ class Jury:
         column = [behaviour.name for behaviour in self.dataset.behaviours].index(name)
         return np.asarray(self.dataset.labels[self.rows, column])
 
-    def hear(self, stage: str, links: NDArray[np.float32], parameters: int) -> StageQuality:
-        """Note the quality after one stage: links (test rows, behaviours)."""
-        changes = [
+    def changes(self, links: NDArray[np.float32]) -> list[float]:
+        """Per behaviour, the quality of links (rows, behaviours) minus that of its best teacher."""
+        return [
             quality(links[:, column], self._labels(behaviour.name), behaviour) - self.best[behaviour.name][2]
             for column, behaviour in enumerate(self.dataset.behaviours)
         ]
+
+    def hear(self, stage: str, links: NDArray[np.float32], parameters: int) -> StageQuality:
+        """Note the quality after one stage: links (rows, behaviours)."""
+        changes = self.changes(links)
         found = StageQuality(
             stage=stage, parameters=parameters, mean_change=float(np.mean(changes)), worst_change=min(changes)
         )
@@ -153,7 +156,7 @@ def issue(
             cpu_us_per_lobby=teachers_us,
         ),
         fused_cost=Cost(parameters=findings.parameters, file_bytes=len(findings.model), cpu_us_per_lobby=fused_us),
-        energy=_energy(engine, lobby),
+        energy=energy(lambda: engine.run(lobby)),
         parity_error=findings.parity_error,
         recipe=recipe.model_dump(mode="json"),
         seed=recipe.seed,
@@ -182,14 +185,3 @@ def machine() -> str:
 def _inputs(teacher: OnnxTeacher, dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     columns = [dataset.feature_names.index(name) for name in teacher.card.features]
     return np.ascontiguousarray(dataset.features[rows][:, columns])
-
-
-def _energy(engine: Engine, lobby: NDArray[np.float32], *, seconds: float = 1.0) -> Energy:
-    """Joules per lobby over about a second of scoring: counters and CPU clocks are too coarse for one."""
-    meter = choose()
-    before = sum(meter.read().values())
-    lobbies, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        engine.run(lobby)
-        lobbies += 1
-    return Energy(source=meter.source, joules_per_lobby=(sum(meter.read().values()) - before) / lobbies)

@@ -14,15 +14,10 @@ import numpy as np
 import torch
 
 from fusion import export
-from fusion.distill.student import Rows
-from fusion.distill.targets import Targets, make_targets
-from fusion.encoding import PiecewiseLinearEncoding
 from fusion.execution import choose_execution
-from fusion.network import FusedNetwork, Widths
+from fusion.material import Material
 from fusion.passport import Findings, Jury, issue
 from fusion.steps.registry import STEPS
-from fusion.steps.step import Work
-from fusion.teachers.library import whole_players
 from fusion.telemetry.dataset import Split
 from inference.contract import artifact as artifacts
 from inference.contract.artifact import Manifest
@@ -32,9 +27,9 @@ from inference.engine import Engine
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
+    from fusion.distill.targets import Targets
     from fusion.recipe import Recipe
+    from fusion.steps.step import Work
     from fusion.teachers.onnx_teacher import OnnxTeacher
     from fusion.telemetry.dataset import Dataset
     from inference.contract.passport import Passport
@@ -61,13 +56,19 @@ def fuse(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, out:
         ArtifactError: the artifact cannot be written.
     """
     artifacts.check_target(out)
+    material = Material.prepare(dataset, teachers, recipe, part(told, "targets"))
+    return build(material, recipe, out, told)
+
+
+def build(material: Material, recipe: Recipe, out: Path, told: Told, *, decisions: Sequence[str] = ()) -> Passport:
+    """The same, from targets that are there already; `decisions` are those that led to the recipe."""
+    artifacts.check_target(out)
     torch.manual_seed(recipe.seed)
-    dataset = _capped(dataset, recipe)
-    jury = Jury(dataset, teachers)
-    targets = make_targets(dataset, teachers, label_share=recipe.label_share, told=_part(told, "targets"))
-    work = _start(dataset, targets, recipe)
-    decisions = [_reason(targets), *_follow(recipe, work, dataset, jury, told)]
-    network, test = work.network, _columns(dataset, Split.TEST, work)
+    dataset, teachers = material.dataset, material.teachers
+    jury = Jury(dataset, teachers, Split.TEST)
+    work = material.start(recipe)
+    decisions = [*decisions, _reason(material.targets), *_follow(recipe, work, material, jury, told)]
+    network, test = work.network, material.features(Split.TEST, work.columns)
     told("export", 0.0, "measuring execution forms")
     execution = choose_execution(network, dataset.behaviours, test)
     parity = export.check_parity(
@@ -88,53 +89,23 @@ def fuse(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, out:
         ),
         recipe,
     )
-    artifacts.write(out, manifest=_manifest(dataset, work, recipe), model=execution.model, passport=passport)
+    artifacts.write(out, manifest=_manifest(material, work, recipe), model=execution.model, passport=passport)
     told("export", 1.0, f"{out} written")
     return passport
 
 
-def _part(told: Told, stage: str) -> Callable[[float, str], None]:
+def part(told: Told, stage: str) -> Callable[[float, str], None]:
     """What a stage tells of itself; its end is told by who called it."""
     return lambda done, note: told(stage, 0.99 * done, note)
 
 
-def _capped(dataset: Dataset, recipe: Recipe) -> Dataset:
-    """The dataset with no more training rows than the recipe wants: all of a player's or none."""
-    training = dataset.rows(Split.TRAIN)
-    kept = whole_players(training, dataset.player, recipe.training_rows, recipe.seed)
-    if len(kept) == len(training):
-        return dataset
-    return dataset.subset(np.union1d(kept, np.flatnonzero(dataset.split != Split.TRAIN)))
-
-
-def _start(dataset: Dataset, targets: Targets, recipe: Recipe) -> Work:
-    """The network before the first step, and the rows it learns from."""
-    rows = dataset.rows(Split.TRAIN)
-    encoding = PiecewiseLinearEncoding.fit(dataset.features[rows], dataset.feature_names, recipe.network.bins)
-    columns = np.array([dataset.feature_names.index(name) for name in encoding.features], dtype=np.int64)
-    widths = Widths(recipe.network.hidden, recipe.network.trunk, recipe.network.behaviour)
-
-    def examples(split: Split, wanted: NDArray[np.float32]) -> Rows:
-        features = dataset.features[dataset.rows(split)][:, columns]
-        return Rows(torch.from_numpy(features), torch.from_numpy(wanted))
-
-    return Work(
-        network=FusedNetwork(encoding, len(dataset.behaviours), widths, recipe.seed),
-        columns=columns,
-        behaviours=dataset.behaviours,
-        training=examples(Split.TRAIN, targets.training),
-        validation=examples(Split.VALIDATION, targets.validation),
-        seed=recipe.seed,
-    )
-
-
-def _follow(recipe: Recipe, work: Work, dataset: Dataset, jury: Jury, told: Told) -> list[str]:
+def _follow(recipe: Recipe, work: Work, material: Material, jury: Jury, told: Told) -> list[str]:
     """Take every step; the jury hears what each one did."""
     decisions = []
     for spec in recipe.steps:
         stage = _unused(spec.step, [heard.stage for heard in jury.stages])
-        decisions += STEPS[spec.step].run(spec, work, _part(told, stage))
-        test = _columns(dataset, Split.TEST, work)
+        decisions += STEPS[spec.step].run(spec, work, part(told, stage))
+        test = material.features(Split.TEST, work.columns)
         heard = jury.hear(stage, export.predict_links(work.network, test), work.network.parameter_count)
         told(stage, 1.0, f"mean {heard.mean_change:+.4f}, worst {heard.worst_change:+.4f} against the best teachers")
     return decisions
@@ -146,10 +117,6 @@ def _unused(name: str, taken: Sequence[str]) -> str:
     return f"{name} {count + 1}" if count else name
 
 
-def _columns(dataset: Dataset, split: Split, work: Work) -> NDArray[np.float32]:
-    return np.ascontiguousarray(dataset.features[dataset.rows(split)][:, work.columns])
-
-
 def _reason(targets: Targets) -> str:
     said = (
         f"{behaviour} from {' + '.join(f'{weight:.2f} {name}' for name, weight in chosen.items())}"
@@ -158,7 +125,8 @@ def _reason(targets: Targets) -> str:
     return f"targets (weights chosen on validation players): {'; '.join(said)}"
 
 
-def _manifest(dataset: Dataset, work: Work, recipe: Recipe) -> Manifest:
+def _manifest(material: Material, work: Work, recipe: Recipe) -> Manifest:
+    dataset = material.dataset
     labels = dataset.labels[dataset.rows(Split.TRAIN)].astype(np.float64)
     priors = np.nanmean(labels, axis=0)
     return Manifest(
@@ -170,6 +138,6 @@ def _manifest(dataset: Dataset, work: Work, recipe: Recipe) -> Manifest:
         behaviours=dataset.behaviours,
         priors={b.name: float(prior) for b, prior in zip(dataset.behaviours, priors, strict=True)},
         synthetic=dataset.synthetic,
-        probe=export.make_probe(work.network, _columns(dataset, Split.VALIDATION, work), dataset.behaviours),
+        probe=export.make_probe(work.network, material.features(Split.VALIDATION, work.columns), dataset.behaviours),
         files_sha256={},
     )

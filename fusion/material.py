@@ -1,0 +1,85 @@
+"""What every network of one fusion starts from: the players, the teachers, and the targets they agreed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from fusion.distill.student import Rows
+from fusion.distill.targets import Targets, make_targets
+from fusion.encoding import PiecewiseLinearEncoding
+from fusion.network import FusedNetwork, Widths
+from fusion.steps.step import Work
+from fusion.teachers.library import whole_players
+from fusion.telemetry.dataset import Split
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fusion.recipe import Recipe
+    from fusion.teachers.onnx_teacher import OnnxTeacher
+    from fusion.telemetry.dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Made once, however many networks are trained on it.
+
+    Attributes:
+        dataset: with no more training rows than the recipe wants.
+        teachers: together they predict every behaviour of the dataset.
+        targets: what a network is to learn.
+    """
+
+    dataset: Dataset
+    teachers: Sequence[OnnxTeacher]
+    targets: Targets
+
+    @classmethod
+    def prepare(
+        cls, dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, told: Callable[[float, str], None]
+    ) -> Material:
+        """Ask the teachers about the players.
+
+        Args:
+            dataset: that the teachers were trained on.
+            teachers: all of them.
+            recipe: of which only what concerns the targets is looked at: seed, training_rows, label_share.
+            told: told how far this has come.
+
+        Raises:
+            FusionError: a behaviour has no teacher.
+        """
+        training = dataset.rows(Split.TRAIN)
+        kept = whole_players(training, dataset.player, recipe.training_rows, recipe.seed)
+        if len(kept) < len(training):
+            dataset = dataset.subset(np.union1d(kept, np.flatnonzero(dataset.split != Split.TRAIN)))
+        return cls(dataset, teachers, make_targets(dataset, teachers, label_share=recipe.label_share, told=told))
+
+    def start(self, recipe: Recipe) -> Work:
+        """A network that knows nothing, and the rows it is to learn from."""
+        rows = self.dataset.rows(Split.TRAIN)
+        names, sizes = self.dataset.feature_names, recipe.network
+        encoding = PiecewiseLinearEncoding.fit(self.dataset.features[rows], names, sizes.bins)
+        columns = np.array([names.index(name) for name in encoding.features], dtype=np.int64)
+        widths = Widths(sizes.hidden, sizes.trunk, sizes.behaviour)
+
+        def examples(split: Split, wanted: NDArray[np.float32]) -> Rows:
+            return Rows(torch.from_numpy(self.features(split, columns)), torch.from_numpy(wanted))
+
+        return Work(
+            network=FusedNetwork(encoding, len(self.dataset.behaviours), widths, recipe.seed),
+            columns=columns,
+            behaviours=self.dataset.behaviours,
+            training=examples(Split.TRAIN, self.targets.training),
+            validation=examples(Split.VALIDATION, self.targets.validation),
+            seed=recipe.seed,
+        )
+
+    def features(self, split: Split, columns: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(rows of the split, columns) features, as a network reads them."""
+        return np.ascontiguousarray(self.dataset.features[self.dataset.rows(split)][:, columns])

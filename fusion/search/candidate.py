@@ -1,0 +1,96 @@
+"""Tries recipes: from the dense network, with short training, on some of the players; measures what came out."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from fusion import export
+from fusion.cost import LOBBY_PLAYERS, cpu_us, energy
+from fusion.distill.student import Rows
+from fusion.execution import choose_execution
+from fusion.passport import Jury
+from fusion.search.budget import Measured
+from fusion.search.space import quick
+from fusion.steps.registry import STEPS
+from fusion.steps.step import Work
+from fusion.telemetry.dataset import Split
+from inference.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from fusion.material import Material
+    from fusion.recipe import Recipe
+
+TRAINING_ROWS: Final = 60_000
+"""That candidates are trained on, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What candidates are tried on.
+
+    Attributes:
+        material: players, teachers, targets.
+        jury: of the validation players: the test players are for the verdict on what was chosen.
+        dense: the network after the base recipe's first step, and the rows that candidates learn from.
+        watts: joules per second of CPU time, measured (or estimated, as the passport says) while nothing else ran:
+            candidates are tried side by side, and a meter cannot tell them apart.
+    """
+
+    material: Material
+    jury: Jury
+    dense: Work
+    watts: float
+
+    @classmethod
+    def prepare(cls, material: Material, base: Recipe, told: Callable[[float, str], None]) -> Bench:
+        """Train the dense network once."""
+        torch.manual_seed(base.seed)
+        work = material.start(base)
+        every = max(1, -(-len(work.training) // TRAINING_ROWS))
+        work.training = Rows(work.training.features[::every], work.training.targets[::every])
+        STEPS[base.steps[0].step].run(base.steps[0], work, told)
+        lobby = material.features(Split.VALIDATION, work.columns)[:LOBBY_PLAYERS]
+        engine = Engine.from_bytes(export.to_onnx(work.network, work.behaviours))
+        joules = energy(lambda: engine.run(lobby)).joules_per_lobby
+        watts = joules / (1e-6 * cpu_us([lambda: engine.run(lobby)])[0])
+        return cls(material, Jury(material.dataset, material.teachers, Split.VALIDATION), work, watts)
+
+    def measure(self, recipe: Recipe, hopeless: Callable[[str, list[float]], None]) -> Measured:
+        """Follow a recipe from its second step on and measure what came out.
+
+        Args:
+            recipe: to try.
+            hopeless: told, after every step, its name and the changes of quality per behaviour; it may raise to stop.
+        """
+        work = self._copy(recipe.seed)
+        for spec in quick(recipe).steps[1:]:
+            STEPS[spec.step].run(spec, work, lambda done, note: None)
+            changes = self.jury.changes(export.predict_links(work.network, self._validation(work)))
+            hopeless(spec.step, changes)
+        execution = choose_execution(work.network, work.behaviours, self._validation(work))
+        lobby = self._validation(work)[:LOBBY_PLAYERS]
+        engine = Engine.from_bytes(execution.model)
+        cpu = cpu_us([lambda: engine.run(lobby)])[0]
+        return Measured(
+            mean_change=float(np.mean(changes)),
+            worst_change=min(changes),
+            parameters=work.network.parameter_count,
+            file_bytes=len(execution.model),
+            cpu_us_per_lobby=cpu,
+            joules_per_lobby=self.watts * 1e-6 * cpu,
+        )
+
+    def _copy(self, seed: int) -> Work:
+        return replace(self.dense, network=deepcopy(self.dense.network), seed=seed)
+
+    def _validation(self, work: Work) -> NDArray[np.float32]:
+        return self.material.features(Split.VALIDATION, work.columns)

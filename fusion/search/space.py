@@ -1,0 +1,90 @@
+"""The recipes that a search may propose: forms and ranks, pruning before and after, storage.
+
+Every recipe starts from the same dense network (the base recipe's first step), trained once: so candidates differ only
+in what is done to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fusion.quantize.codebook import KMeansCodebook
+from fusion.quantize.half import Half
+from fusion.quantize.uniform import Uniform
+from fusion.steps.decompose import Cp, Decompose, Form, Tucker
+from fusion.steps.distil import Finetune
+from fusion.steps.prune import PruneFeatures, PruneNeurons
+from fusion.steps.quantize import Quantize
+
+if TYPE_CHECKING:
+    import optuna
+
+    from fusion.recipe import Recipe
+    from fusion.steps.registry import AnySpec
+
+STORAGE: Final = {
+    "float32": None,
+    "float16": Half(),
+    "uniform 8 bits": Uniform(bits=8),
+    "k-means 4 bits": KMeansCodebook(bits=4),
+}
+
+SEARCH_EPOCHS: Final = 6
+"""Of training between steps while candidates are compared; the chosen one gets the base recipe's."""
+
+
+def propose(trial: optuna.Trial, base: Recipe) -> Recipe:
+    """One recipe.
+
+    Args:
+        trial: of an Optuna study, which learns from the trials before it.
+        base: the dense network and the schedules.
+    """
+    distil = base.steps[0]
+    finetune = next((spec for spec in base.steps if isinstance(spec, Finetune)), Finetune(epochs=24))
+    steps: list[AnySpec] = [distil]
+    features = trial.suggest_categorical("prune_features", [0.0, 0.2, 0.4])
+    if features:
+        steps.append(PruneFeatures(share=features))
+    neurons = trial.suggest_categorical("prune_neurons", [0.0, 0.25, 0.5])
+    if neurons:
+        steps.append(PruneNeurons(share=neurons))
+    if features or neurons:
+        steps.append(finetune.model_copy(update={"epochs": max(1, finetune.epochs // 4)}))
+    steps.append(_decompose(trial))
+    steps.append(finetune)
+    storage = trial.suggest_categorical("storage", list(STORAGE))
+    scheme = STORAGE[storage]
+    if scheme is not None:
+        steps.append(Quantize(layers=scheme))
+        if not isinstance(scheme, Half):
+            rate = finetune.learning_rate / 10
+            steps.append(finetune.model_copy(update={"epochs": max(1, finetune.epochs // 6), "learning_rate": rate}))
+    return base.model_copy(update={"steps": tuple(steps)})
+
+
+def _decompose(trial: optuna.Trial) -> Decompose:
+    def integer(name: str, low: int, high: int, step: int = 1) -> int:
+        return trial.suggest_int(name, low, high, step=step)
+
+    first: Form
+    if trial.suggest_categorical("input", ["tucker", "cp"]) == "tucker":
+        ranks = (integer("input_hidden", 8, 32, 4), integer("input_bins", 3, 8), integer("input_features", 6, 20, 2))
+        first = Tucker(ranks=ranks)
+    else:
+        first = Cp(rank=integer("input_components", 8, 40, 4))
+    last: Form
+    if trial.suggest_categorical("layers", ["tucker", "cp"]) == "tucker":
+        last = Tucker(ranks=(None, integer("layers_out", 4, 12, 2), integer("layers_trunk", 6, 18, 2)))
+    else:
+        last = Cp(rank=integer("layers_components", 8, 40, 4))
+    return Decompose(input=first, trunk=Cp(rank=integer("trunk_components", 6, 24, 2)), layers=last)
+
+
+def quick(recipe: Recipe) -> Recipe:
+    """The recipe with short training, for comparing."""
+    steps = tuple(
+        spec.model_copy(update={"epochs": min(spec.epochs, SEARCH_EPOCHS)}) if isinstance(spec, Finetune) else spec
+        for spec in recipe.steps
+    )
+    return recipe.model_copy(update={"steps": steps})

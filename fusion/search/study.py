@@ -1,0 +1,160 @@
+"""The search: Optuna proposes recipes, several at a time; what each one measured is kept in a SQLite file, so that a
+search that was interrupted goes on where it stood.
+
+Multi-objective tree-structured Parzen estimator [Ozaki et al. 2022, doi:10.1613/jair.1.13188] under the budget's
+constraints: quality up, bytes and CPU time down.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import optuna
+import torch
+from optuna.trial import TrialState
+
+from fusion.errors import FusionError
+from fusion.recipe import Recipe
+from fusion.search.budget import Measured
+from fusion.search.space import propose
+from inference.contract.artifact import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fusion.search.budget import Budget
+    from fusion.search.candidate import Bench
+
+_DIRECTIONS: Final = ("maximize", "minimize", "minimize")
+_FIRST_AT_RANDOM: Final = 12
+_HOPELESS: Final = 0.02
+"""A candidate whose mean change after fine-tuning is this much below the budget's is not trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A recipe and what it measured.
+
+    Attributes:
+        number: of the trial.
+        recipe: as proposed.
+        found: None where it was given up early.
+        reason: why it was given up.
+    """
+
+    number: int
+    recipe: Recipe
+    found: Measured | None
+    reason: str = ""
+
+
+def search(
+    bench: Bench,
+    base: Recipe,
+    budget: Budget,
+    file: Path,
+    told: Callable[[float, str], None],
+    *,
+    most_trials: int | None = None,
+) -> list[Tried]:
+    """Try recipes until the budget's time is up.
+
+    Args:
+        bench: to try them on.
+        base: recipe that all of them start from.
+        budget: what has to hold, and for how long to search.
+        file: SQLite; a search for the same material, base and budget goes on from what is in it.
+        told: told how much of the time is over, and the best so far.
+        most_trials: stop after so many more, whatever the time.
+
+    Returns:
+        Everything that was ever tried, in order.
+
+    Raises:
+        FusionError: the file cannot be used.
+        KeyboardInterrupt: what was tried until then is kept.
+    """
+    study = _study(bench, base, budget, file)
+    started, seconds = time.monotonic(), 60.0 * budget.search_minutes
+
+    def report(study: optuna.Study, _trial: optuna.trial.FrozenTrial) -> None:
+        told(min(1.0, (time.monotonic() - started) / seconds), _best_so_far(study, budget))
+
+    def objective(trial: optuna.Trial) -> tuple[float, float, float]:
+        recipe = propose(trial, base)
+        trial.set_user_attr("recipe", recipe.model_dump_json())
+
+        def hopeless(step: str, changes: list[float]) -> None:
+            floor = (budget.mean_change or 0.0) - _HOPELESS
+            mean = sum(changes) / len(changes)
+            if step == "finetune" and mean < floor:
+                trial.set_user_attr("reason", f"mean change {mean:+.4f} after {step}, hopeless below {floor:+.4f}")
+                raise optuna.TrialPruned
+
+        found = bench.measure(recipe, hopeless)
+        trial.set_user_attr("found", found.model_dump_json())
+        for name, beyond in budget.margins(found).items():
+            trial.set_constraint(name, beyond)
+        return found.mean_change, found.file_bytes, found.cpu_us_per_lobby
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        jobs = os.cpu_count() or 1
+        study.optimize(
+            objective, n_trials=most_trials, timeout=seconds, n_jobs=jobs, callbacks=[report], catch=(FusionError,)
+        )
+    finally:
+        torch.set_num_threads(threads)
+    return tried(study)
+
+
+def tried(study: optuna.Study) -> list[Tried]:
+    """What a study holds, given up ones included."""
+    found = []
+    for trial in study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        measured = trial.user_attrs.get("found")
+        found.append(
+            Tried(
+                trial.number,
+                Recipe.model_validate_json(trial.user_attrs["recipe"]),
+                None if measured is None else Measured.model_validate_json(measured),
+                trial.user_attrs.get("reason", ""),
+            )
+        )
+    return found
+
+
+def _study(bench: Bench, base: Recipe, budget: Budget, file: Path) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    bound = budget.model_dump_json(exclude={"search_minutes"})
+    name = sha256((base.model_dump_json() + bound + bench.material.dataset.sha256).encode())[:16]
+    sampler = optuna.samplers.TPESampler(seed=base.seed, n_startup_trials=_FIRST_AT_RANDOM)
+    try:
+        study = optuna.create_study(
+            storage=f"sqlite:///{file}", study_name=name, sampler=sampler, directions=_DIRECTIONS, load_if_exists=True
+        )
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            # Of a process that was killed: nobody works on it any more.
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    except Exception as error:  # SQLAlchemy's and SQLite's exceptions share no root with Optuna's
+        raise FusionError(
+            where=str(file),
+            got=f"{type(error).__name__}: {error}".splitlines()[0],
+            expected="a SQLite file of a search, or a place where one can be made",
+            fix="Name another file with --study, or delete this one.",
+        ) from error
+    return study
+
+
+def _best_so_far(study: optuna.Study, budget: Budget) -> str:
+    every = tried(study)
+    holding = [one.found for one in every if one.found is not None and not budget.excess(one.found)]
+    best = max((found.mean_change for found in holding), default=math.nan)
+    said = f"best mean change {best:+.4f}" if holding else "none yet"
+    return f"{len(every)} tried, {len(holding)} hold the budget, {said}"
