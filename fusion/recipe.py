@@ -20,9 +20,9 @@ class Network(_Part):
     """Sizes of the network before anything is decomposed."""
 
     bins: int = Field(default=12, ge=1, le=64, description="quantile bins per feature of the encoding")
-    hidden: int = Field(default=256, ge=1, description="units of the input layer")
-    trunk: int = Field(default=128, ge=1, description="units of the trunk layer")
-    behaviour: int = Field(default=16, ge=1, description="units of each behaviour's own layer")
+    hidden: int = Field(default=144, ge=1, description="units of the input layer")
+    trunk: int = Field(default=80, ge=1, description="units of the trunk layer")
+    behaviour: int = Field(default=8, ge=1, description="units of each behaviour's own layer")
 
 
 class Recipe(_Part):
@@ -36,9 +36,9 @@ class Recipe(_Part):
     network: Network = Network()
     steps: tuple[AnySpec, ...] = Field(
         default=(
-            Distil(epochs=12, batch_rows=2048),
+            Distil(epochs=12),
             Decompose(),
-            Finetune(epochs=24, learning_rate=3e-3, batch_rows=2048),
+            Finetune(epochs=48, learning_rate=5e-3, patience_epochs=10),
         ),
         description="in their order; docs/fusion.md tells which may follow which",
     )

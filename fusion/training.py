@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from inference.contract.behaviours import Behaviour
 
+_STEPS_PER_EPOCH = 128
+_LEAST_BATCH_ROWS = 64
+_MOST_BATCH_ROWS = 2048
 _WARM_UP_SHARE = 0.05
 _MAX_GRADIENT_NORM = 1.0
 _PREDICT_ROWS = 8192
@@ -34,9 +37,17 @@ class Schedule(BaseModel):
 
     epochs: int = Field(ge=1, description="at most; the learning rate falls to 0 over them (cosine)")
     patience_epochs: int = Field(default=4, ge=1, description="stop after so many without a better validation loss")
-    batch_rows: int = Field(default=1024, ge=1)
+    batch_rows: int | None = Field(
+        default=None, ge=1, description="by default, such that an epoch has about 128 steps of 64 to 2,048 rows"
+    )
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
+
+    def batch(self, rows: int) -> int:
+        """Rows of a batch where there are so many in all. Few players need as many steps as many players do."""
+        if self.batch_rows is not None:
+            return self.batch_rows
+        return min(max(rows // _STEPS_PER_EPOCH, _LEAST_BATCH_ROWS), _MOST_BATCH_ROWS)
 
 
 class Examples(Protocol):
@@ -148,13 +159,14 @@ def train(
     if fresh:
         with torch.no_grad():
             network.output_bias.copy_(loss.best_constant)
-    steps = schedule.epochs * math.ceil(len(training) / schedule.batch_rows)
+    batch_rows = schedule.batch(len(training))
+    steps = schedule.epochs * math.ceil(len(training) / batch_rows)
     optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
     rates = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / steps))
     best, best_weights, best_epoch = math.inf, deepcopy(network.state_dict()), -1
     for epoch in range(schedule.epochs):
         network.train()
-        for batch in training.batches(schedule.batch_rows, shuffle=True):
+        for batch in training.batches(batch_rows, shuffle=True):
             optimiser.zero_grad(set_to_none=True)
             value = loss(network(batch), batch.targets)
             value.backward()  # type: ignore[no-untyped-call, unused-ignore]

@@ -72,7 +72,8 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
                 fix="Train one, or leave the behaviour out of the dataset.",
             )
         answers = np.stack([said[name][behaviour.name] for name in names])
-        found = select_weights(answers, dataset.labels[validation_rows, column], behaviour)
+        known = dataset.labels[validation_rows, column]
+        found = select_weights(answers, known, dataset.player[validation_rows], behaviour)
         weights[behaviour.name] = {name: float(w) for name, w in zip(names, found, strict=True) if w > 0}
     used = [teacher for teacher in teachers if any(teacher.card.name in chosen for chosen in weights.values())]
     learnt = {}

@@ -47,9 +47,9 @@ class Decompose(StepSpec):
     step: Literal["decompose"] = "decompose"
     metric: Literal["two_sided", "input", "plain"] = Field(default="two_sided", description="see docs/fusion.md")
     calibration_rows: int = Field(default=8192, ge=64, description="training rows that the metric is measured on")
-    input: Form | None = Field(default=Tucker(ranks=(24, 6, 12)), description="modes hidden, bin, feature")
-    trunk: Form | None = Field(default=Cp(rank=16), description="modes trunk, hidden")
-    layers: Form | None = Field(default=Tucker(ranks=(None, 8, 12)), description="modes behaviour, out, trunk")
+    input: Form | None = Field(default=Tucker(ranks=(12, 4, 12)), description="modes hidden, bin, feature")
+    trunk: Form | None = Field(default=Cp(rank=10), description="modes trunk, hidden")
+    layers: Form | None = Field(default=Tucker(ranks=(None, 6, 10)), description="modes behaviour, out, trunk")
 
 
 def _decompose(spec: Decompose, work: Work, told: Told) -> list[str]:

@@ -32,7 +32,7 @@ class _Prune(StepSpec):
     share: float = Field(gt=0, lt=1, description="of the numbers, or of the units of each kind, to remove")
     criterion: Criterion = Field(default=Criterion.TAYLOR, description="what is worth keeping")
     rounds: int = Field(default=1, ge=1, description="in which the share is reached, training in between")
-    between: Schedule = Schedule(epochs=2, batch_rows=2048, learning_rate=1e-3)
+    between: Schedule = Schedule(epochs=2, learning_rate=1e-3)
     calibration_rows: int = Field(default=8192, ge=64, description="training rows that worth is judged on")
 
     def shares(self) -> Iterator[tuple[int, float]]:

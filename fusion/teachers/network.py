@@ -32,6 +32,7 @@ class NetworkSettings(Settings, Schedule):
     """What all torch families can be told."""
 
     hidden: tuple[PositiveInt, ...] = Field(description="widths of the ReLU layers before the output")
+    batch_rows: PositiveInt = 1024
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 

@@ -90,6 +90,9 @@ FEATURE_NAMES: Final[tuple[str, ...]] = (
     "weekday_cos",
     "coop_last",
     "coop_share_8",
+    "coop_ewm2",
+    "coop_ewm8",
+    "coop_share_32",
 )
 """Columns of `compute`. `session_1` is the current session, `gap_1` the pause before it. NaN: not known (no earlier
 session, no co-op flag).
@@ -259,11 +262,14 @@ def _habit_columns(batch: HistoryBatch, recent: Recent, rows: slice) -> dict[str
 
 
 def _coop_columns(recent: Recent) -> dict[str, NDArray[np.float64]]:
-    flags = recent.coop[:, :_RECENT]
-    known = flags >= 0
+    known = recent.coop >= 0
+    coop = (recent.coop == 1).astype(np.int64)
     return {
-        "coop_last": np.where(known[:, 0], flags[:, 0].astype(np.float64), np.nan),
-        "coop_share_8": ratio((flags == 1).sum(axis=1), known.sum(axis=1)),
+        "coop_last": np.where(known[:, 0], coop[:, 0], np.nan),
+        "coop_share_8": ratio(coop[:, :_RECENT].sum(axis=1), known[:, :_RECENT].sum(axis=1)),
+        "coop_ewm2": weighted_mean(coop, known, _EWM[2]),
+        "coop_ewm8": weighted_mean(coop, known, _EWM[8]),
+        "coop_share_32": ratio(coop.sum(axis=1), known.sum(axis=1)),
     }
 
 

@@ -134,3 +134,9 @@ def test_going_on_starts_from_where_the_network_is() -> None:
     best_constant = MaskedLoss(BEHAVIOURS, training.targets).best_constant
     torch.testing.assert_close(network.output_bias.detach(), best_constant, atol=1e-5, rtol=0)
     assert not torch.allclose(before, best_constant, atol=1e-2)
+
+
+@pytest.mark.parametrize(("rows", "batch"), [(100, 64), (40_000, 312), (1_000_000, 2048)])
+def test_few_rows_get_as_many_steps_as_many_rows(rows: int, batch: int) -> None:
+    assert Schedule(epochs=1).batch(rows) == batch
+    assert Schedule(epochs=1, batch_rows=7).batch(rows) == 7

@@ -36,11 +36,28 @@ def features(sessions: Sequence[Session], as_of: int) -> dict[str, float]:
         **_habits(starts, as_of),
         **_clock(as_of),
     }
-    coop = [flag for _, _, flag in sessions][::-1][:8]
-    known = [flag for flag in coop if flag >= 0]
-    values["coop_last"] = coop[0] if coop[0] >= 0 else NAN
-    values["coop_share_8"] = statistics.fmean(known) if known else NAN
-    return values
+    return values | _coop([flag for _, _, flag in sessions][::-1][:32])
+
+
+def _coop(newest: Sequence[int]) -> dict[str, float]:
+    """From the flags of the last sessions, newest first; -1 where not known."""
+
+    def share(flags: Sequence[int]) -> float:
+        known = [flag for flag in flags if flag >= 0]
+        return statistics.fmean(known) if known else NAN
+
+    def decayed(half_life: int) -> float:
+        weights = {age: round(2**20 * 0.5 ** (age / half_life)) for age, flag in enumerate(newest) if flag >= 0}
+        total = sum(weights.values())
+        return sum(newest[age] * weight for age, weight in weights.items()) / total if total else NAN
+
+    return {
+        "coop_last": newest[0] if newest[0] >= 0 else NAN,
+        "coop_share_8": share(newest[:8]),
+        "coop_ewm2": decayed(2),
+        "coop_ewm8": decayed(8),
+        "coop_share_32": share(newest),
+    }
 
 
 def _windows(sessions: Sequence[Session], as_of: int) -> dict[str, float]:
