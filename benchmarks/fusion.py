@@ -1,7 +1,8 @@
-"""Measures fusion on three games: `python -m benchmarks.fusion [--preset full] [--games NAME ...]`.
+"""Measures fusion on three games: `python -m benchmarks.fusion [--preset full] [--games NAME ...] [--seeds 0 1 2]`.
 
 For every game: log → dataset → teachers → fused artifact, all with the presets a user gets; quality on test players
-with intervals, parameters, bytes, CPU per lobby, and how long it took. Needs the real logs (`PLAYFUSE_DATA`).
+with intervals, parameters, bytes, CPU per lobby, and how long it took. The network is fused again from other
+seeds. Needs the real logs (`PLAYFUSE_DATA`).
 """
 
 from __future__ import annotations
@@ -11,20 +12,30 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.one_session import one_graph, scorer
 from fusion import recipe as recipes
+from fusion.cost import LOBBY_PLAYERS, cpu_us
+from fusion.material import Material
 from fusion.passport import machine
-from fusion.pipeline import fuse
+from fusion.pipeline import build, part
 from fusion.progress import stages
 from fusion.teachers import specs
 from fusion.teachers.library import qualities, train
-from fusion.telemetry.dataset import Split, build
+from fusion.telemetry.dataset import Split
+from fusion.telemetry.dataset import build as build_dataset
 from fusion.telemetry.log import read_log
 from fusion.telemetry.sources import data_folder, find_log
 from fusion.telemetry.spec import load_spec
+from inference.contract.artifact import MODEL_FILE
+from inference.engine import Engine
+
+if TYPE_CHECKING:
+    from fusion.teachers.onnx_teacher import OnnxTeacher
+    from fusion.telemetry.dataset import Dataset
 
 RESULT = Path(__file__).resolve().parent / "results" / "fusion.json"
 GAMES = ("gran_turismo_sport", "outriders", "forza_horizon_4")
@@ -34,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="full", choices=[*recipes.Preset])
     parser.add_argument("--games", nargs="+", default=GAMES, choices=GAMES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
     parser.add_argument("--keep", type=Path, help="folder to keep datasets, teachers and artifacts in")
     arguments = parser.parse_args()
     missing = [game for game in arguments.games if find_log(game) is None]
@@ -42,46 +54,70 @@ def main() -> None:
     stored: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.is_file() else {"games": {}}
     with tempfile.TemporaryDirectory() as scratch:
         for game in arguments.games:
-            stored["games"][game] = measure(game, arguments.preset, arguments.keep or Path(scratch))
+            folder = (arguments.keep or Path(scratch)) / game
+            stored["games"][game] = measure(game, arguments.preset, arguments.seeds, folder)
             stored["machine"] = machine()
             RESULT.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
     print(f"\nWritten to {RESULT.relative_to(Path.cwd()) if RESULT.is_relative_to(Path.cwd()) else RESULT}.")
     print("Next: python -m benchmarks.render")
 
 
-def measure(game: str, preset: str, folder: Path) -> dict[str, Any]:
-    """One game from its log to its artifact."""
+def measure(game: str, preset: str, seeds: list[int], folder: Path) -> dict[str, Any]:
+    """One game from its log to its artifact, and the artifact again from other seeds."""
     log = find_log(game)
     assert log is not None
     print(f"\n{game}")
     started = time.perf_counter()
-    dataset = build(read_log(log, load_spec(game)))
+    dataset = build_dataset(read_log(log, load_spec(game)))
     prepared = time.perf_counter()
     teacher_set = specs.preset(specs.Preset(preset), dataset.behaviours)
+    recipe = recipes.preset(recipes.Preset(preset))
     with stages() as told:
-        teachers = train(dataset, teacher_set.teachers, folder / game / "teachers", progress=told)
+        teachers = train(dataset, teacher_set.teachers, folder / "teachers", progress=told)
         trained = time.perf_counter()
-        recipe = recipes.preset(recipes.Preset(preset))
-        passport = fuse(dataset, teachers, recipe, folder / game / "artifact", told)
-    fused = time.perf_counter()
+        material = Material.prepare(dataset, teachers, recipe, part(told, "targets"))
+        passport = build(material, recipe, folder / "artifact", told)
+        fused = time.perf_counter()
+        others = [
+            build(material, recipe.model_copy(update={"seed": seed}), folder / f"artifact_{seed}", told)
+            for seed in seeds
+            if seed != recipe.seed
+        ]
     test = dataset.rows(Split.TEST)
-    changes = [row.change.value for row in passport.behaviours]
+    by_seed = [[row.change.value for row in one.behaviours] for one in (passport, *others)]
     return {
         "preset": preset,
         "rows": {split.name.lower(): len(dataset.rows(split)) for split in Split},
         "behaviours": [row.model_dump(mode="json") for row in passport.behaviours],
         "teacher_quality": {teacher.card.name: qualities(teacher, dataset, test) for teacher in teachers},
         "teachers": passport.teachers_cost.model_dump(mode="json") | {"count": len(teachers)},
+        "one_session": _one_session(dataset, teachers, folder / "artifact"),
         "fused": passport.fused_cost.model_dump(mode="json"),
         "energy": passport.energy.model_dump(mode="json"),
         "stages": [stage.model_dump(mode="json") for stage in passport.stages],
         "decisions": list(passport.decisions),
         "parity_error": passport.parity_error,
-        "mean_change": float(np.mean(changes)),
-        "worst_change": min(changes),
+        "mean_change": float(np.mean(by_seed[0])),
+        "worst_change": min(by_seed[0]),
+        "seeds": {
+            "seeds": [recipe.seed, *(seed for seed in seeds if seed != recipe.seed)],
+            "mean_change": [float(np.mean(changes)) for changes in by_seed],
+            "worst_change": [min(changes) for changes in by_seed],
+        },
         "seconds": fused - started,
         "seconds_by_step": {"data": prepared - started, "teachers": trained - prepared, "fuse": fused - trained},
     }
+
+
+def _one_session(dataset: Dataset, teachers: list[OnnxTeacher], artifact: Path) -> dict[str, float]:
+    """CPU of all teachers in one graph beside the fused one, taking turns."""
+    rows = dataset.rows(Split.TEST)[:LOBBY_PLAYERS]
+    model = one_graph(teachers, dataset.feature_names)
+    every = scorer(model, np.ascontiguousarray(dataset.features[rows]), dataset.sequences(rows))
+    engine = Engine.from_bytes((artifact / MODEL_FILE).read_bytes())
+    lobby = np.zeros((LOBBY_PLAYERS, engine.features), dtype=np.float32)
+    together, fused = cpu_us([every, lambda: engine.run(lobby)])
+    return {"cpu_us_per_lobby": together, "fused_cpu_us_per_lobby": fused}
 
 
 if __name__ == "__main__":

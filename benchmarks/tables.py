@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING, Any, Final
+
+from scipy.stats import t
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,14 +34,16 @@ def fusion_summary(results: dict[str, Any]) -> str:
             (
                 _game(name),
                 str(len(game["behaviours"])),
-                _signed(game["mean_change"]),
-                _signed(game["worst_change"]),
+                _over_seeds(game["seeds"]["mean_change"]),
+                _over_seeds(game["seeds"]["worst_change"]),
                 f"{teachers['parameters']:,} → {fused['parameters']:,} (1/{_ratio(teachers, fused, 'parameters')})",
+                f"{teachers['file_bytes'] / 1024:,.0f} → {fused['file_bytes'] / 1024:,.0f} "
+                f"(1/{_ratio(teachers, fused, 'file_bytes')})",
                 f"{teachers['cpu_us_per_lobby']:,.0f} → {fused['cpu_us_per_lobby']:,.0f} µs "
                 f"(1/{_ratio(teachers, fused, 'cpu_us_per_lobby')})",
             )
         )
-    header = ("game", "behaviours", "mean change", "worst change", "parameters", "CPU per 64-player lobby")
+    header = ("game", "behaviours", "mean change", "worst change", "parameters", "KiB", "CPU per 64-player lobby")
     return _table(header, rows)
 
 
@@ -78,9 +83,19 @@ def fusion(results: dict[str, Any]) -> str:
             f"### {_game(name)}",
             _table(("behaviour", "measure", "best teacher", "teacher", "fused", "change"), quality),
             _table(("", "parameters", "bytes", "CPU µs per 64-player lobby"), sizes),
-            f"Trained and fused in {game['seconds']:,.0f} s.",
+            _remarks(game),
         ]
     return "\n\n".join(parts)
+
+
+def _remarks(game: dict[str, Any]) -> str:
+    seeds, one = game["seeds"], game["one_session"]
+    ratio = one["cpu_us_per_lobby"] / one["fused_cpu_us_per_lobby"]
+    return (
+        f"Trained and fused in {game['seconds']:,.0f} s. Over {len(seeds['seeds'])} seeds of the fusion: mean change "
+        f"{_over_seeds(seeds['mean_change'])}, worst {_over_seeds(seeds['worst_change'])} (± half of 95 %). All "
+        f"teachers in one ONNX session: {one['cpu_us_per_lobby']:,.0f} µs, {ratio:.0f} times the fused network's."
+    )
 
 
 def telemetry(results: dict[str, Any]) -> str:
@@ -167,6 +182,15 @@ def _ratio(teachers: dict[str, Any], fused: dict[str, Any], field: str) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", "−")  # noqa: RUF001 - typographic minus, as in the prose
+
+
+def _over_seeds(values: Sequence[float]) -> str:
+    """Mean and half the width of its 95 % interval (Student's t)."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return _signed(mean)
+    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    return f"{_signed(mean)} ± {half:.4f}"
 
 
 def _interval(figure: dict[str, float], *, signed: bool = False) -> str:

@@ -27,8 +27,10 @@ FUSION: dict[str, Any] = {
             ],
             "teachers": {"parameters": 900_000, "file_bytes": 4_000_000, "cpu_us_per_lobby": 4_000.0},
             "fused": {"parameters": 20_000, "file_bytes": 90_000, "cpu_us_per_lobby": 100.0},
+            "one_session": {"cpu_us_per_lobby": 1_500.0, "fused_cpu_us_per_lobby": 100.0},
             "mean_change": -0.0006,
             "worst_change": -0.0006,
+            "seeds": {"seeds": [0, 1, 2], "mean_change": [0.001, 0.002, 0.003], "worst_change": [-0.001] * 3},
             "seconds": 480.0,
         }
     },
@@ -82,6 +84,9 @@ def test_tables_quote_the_figures(tmp_path: Path) -> None:
     assert "4,000 → 100 µs (1/40)" in text
     assert "| `churn_7d` | AUC | gru | 0.8207 [0.8100, 0.8300] | 0.8201 [0.8090, 0.8300] |" in text
     assert "480 s" in text
+    assert "3,906 → 88 (1/44)" in text
+    assert "+0.0020 ± 0.0025" in text, "Student's t for two degrees of freedom is 4.303, times 0.001 / √3"
+    assert "1,500 µs, 15 times" in text
 
 
 def test_readme_shows_the_two_commands() -> None:
