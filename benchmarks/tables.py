@@ -88,6 +88,27 @@ def fusion(results: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def methods(results: dict[str, Any]) -> str:
+    """Every method alone, and pairs, on one game."""
+    rows = [
+        (
+            name,
+            _signed(found["mean_change"]),
+            _signed(found["worst_change"]),
+            f"{found['parameters']:,}",
+            f"{found['file_bytes']:,}",
+            f"{found['cpu_us_per_lobby']:,.0f}",
+        )
+        for name, found in results["rows"].items()
+    ]
+    header = ("method", "mean change", "worst change", "parameters", "bytes", "CPU µs per 64-player lobby")
+    intro = (
+        f"{_game(results['game'])}, test players, one seed, short training alike for all (above it was longer); "
+        f"{results['machine']}."
+    )
+    return f"{intro}\n\n{_table(header, rows)}"
+
+
 def _remarks(game: dict[str, Any]) -> str:
     seeds, one = game["seeds"], game["one_session"]
     ratio = one["cpu_us_per_lobby"] / one["fused_cpu_us_per_lobby"]

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 LOBBY_PLAYERS: Final = 64
-_REPEATS: Final = 15
+REPEATS: Final = 15
 _REPEAT_SECONDS: Final = 0.02
 
 
-def cpu_us(calls: Sequence[Callable[[], object]], *, repeats: int = _REPEATS) -> list[float]:
+def cpu_us(calls: Sequence[Callable[[], object]], *, repeats: int = REPEATS) -> list[float]:
     """CPU microseconds of each call: medians over repeats in which the calls take turns.
 
     Taking turns lets a slow spell of a shared machine hit all alike, so that ratios between calls stay fair.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain, combinations
 from typing import TYPE_CHECKING
 
-from fusion.cost import LOBBY_PLAYERS, cpu_us
+from fusion.cost import LOBBY_PLAYERS, REPEATS, cpu_us
 from fusion.export import to_onnx
 from fusion.network import LAYERS
 from inference.engine import Engine
@@ -47,7 +47,7 @@ class Execution:
 
 
 def choose_execution(
-    network: FusedNetwork, behaviours: Sequence[Behaviour], features: NDArray[np.float32]
+    network: FusedNetwork, behaviours: Sequence[Behaviour], features: NDArray[np.float32], *, repeats: int = REPEATS
 ) -> Execution:
     """Time the graph of every choice of layers on one lobby and take the fastest.
 
@@ -55,6 +55,7 @@ def choose_execution(
         network: trained.
         behaviours: columns of the output.
         features: (rows, features); the first lobby of them is scored.
+        repeats: of the timing.
     """
     choosable = [name for name in LAYERS if len(network.layer(name).products) > 1]
     choices = [
@@ -64,6 +65,6 @@ def choose_execution(
     models = [to_onnx(network, behaviours, dense=dense) for dense in choices]
     engines = [Engine.from_bytes(model) for model in models]
     lobby = features[:LOBBY_PLAYERS]
-    times = cpu_us([lambda engine=engine: engine.run(lobby) for engine in engines])  # type: ignore[misc]
+    times = cpu_us([lambda engine=engine: engine.run(lobby) for engine in engines], repeats=repeats)  # type: ignore[misc]
     fastest = min(range(len(choices)), key=times.__getitem__)
     return Execution(models[fastest], choices[fastest], dict(zip(choices, times, strict=True)))

@@ -15,7 +15,6 @@ from fusion.distill.student import Rows
 from fusion.execution import choose_execution
 from fusion.passport import Jury
 from fusion.search.budget import Measured
-from fusion.search.space import quick
 from fusion.steps.registry import STEPS
 from fusion.steps.step import Work
 from fusion.telemetry.dataset import Split
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 
 TRAINING_ROWS: Final = 60_000
 """That candidates are trained on, at most."""
+_REPEATS: Final = 3
+"""Of a timing: many candidates, told apart by more than a few percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Bench:
 
     Attributes:
         material: players, teachers, targets.
-        jury: of the validation players: the test players are for the verdict on what was chosen.
+        jury: of the players that candidates are judged on.
         dense: the network after the base recipe's first step, and the rows that candidates learn from.
         watts: joules per second of CPU time, measured (or estimated, as the passport says) while nothing else ran:
             candidates are tried side by side, and a meter cannot tell them apart.
@@ -51,8 +52,22 @@ class Bench:
     watts: float
 
     @classmethod
-    def prepare(cls, material: Material, base: Recipe, told: Callable[[float, str], None]) -> Bench:
-        """Train the dense network once."""
+    def prepare(
+        cls,
+        material: Material,
+        base: Recipe,
+        told: Callable[[float, str], None],
+        *,
+        judged_on: Split = Split.VALIDATION,
+    ) -> Bench:
+        """Train the dense network once.
+
+        Args:
+            material: players, teachers, targets.
+            base: recipe whose first step trains it.
+            told: told how far it has come.
+            judged_on: VALIDATION where something is chosen: the test players are for the verdict on what was chosen.
+        """
         torch.manual_seed(base.seed)
         work = material.start(base)
         every = max(1, -(-len(work.training) // TRAINING_ROWS))
@@ -62,24 +77,26 @@ class Bench:
         engine = Engine.from_bytes(export.to_onnx(work.network, work.behaviours))
         joules = energy(lambda: engine.run(lobby)).joules_per_lobby
         watts = joules / (1e-6 * cpu_us([lambda: engine.run(lobby)])[0])
-        return cls(material, Jury(material.dataset, material.teachers, Split.VALIDATION), work, watts)
+        return cls(material, Jury(material.dataset, material.teachers, judged_on), work, watts)
 
     def measure(self, recipe: Recipe, hopeless: Callable[[str, list[float]], None]) -> Measured:
-        """Follow a recipe from its second step on and measure what came out.
+        """Follow a recipe from its second step on, as it stands, and measure what came out.
 
         Args:
             recipe: to try.
             hopeless: told, after every step, its name and the changes of quality per behaviour; it may raise to stop.
         """
         work = self._copy(recipe.seed)
-        for spec in quick(recipe).steps[1:]:
+        changes = self._changes(work)
+        for spec in recipe.steps[1:]:
             STEPS[spec.step].run(spec, work, lambda done, note: None)
-            changes = self.jury.changes(export.predict_links(work.network, self._validation(work)))
+            changes = self._changes(work)
             hopeless(spec.step, changes)
-        execution = choose_execution(work.network, work.behaviours, self._validation(work))
-        lobby = self._validation(work)[:LOBBY_PLAYERS]
+        rows = self._rows(work)
+        execution = choose_execution(work.network, work.behaviours, rows, repeats=_REPEATS)
+        lobby = rows[:LOBBY_PLAYERS]
         engine = Engine.from_bytes(execution.model)
-        cpu = cpu_us([lambda: engine.run(lobby)])[0]
+        cpu = cpu_us([lambda: engine.run(lobby)], repeats=_REPEATS)[0]
         return Measured(
             mean_change=float(np.mean(changes)),
             worst_change=min(changes),
@@ -92,5 +109,9 @@ class Bench:
     def _copy(self, seed: int) -> Work:
         return replace(self.dense, network=deepcopy(self.dense.network), seed=seed)
 
-    def _validation(self, work: Work) -> NDArray[np.float32]:
-        return self.material.features(Split.VALIDATION, work.columns)
+    def _changes(self, work: Work) -> list[float]:
+        return self.jury.changes(export.predict_links(work.network, self._rows(work)))
+
+    def _rows(self, work: Work) -> NDArray[np.float32]:
+        """The features of the players that are judged on."""
+        return np.ascontiguousarray(self.material.dataset.features[self.jury.rows][:, work.columns])

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from fusion.errors import FusionError
 from fusion.recipe import Recipe
 from fusion.search.budget import Measured
-from fusion.search.space import propose
+from fusion.search.space import propose, quick
 from inference.contract.artifact import sha256
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def search(
                 trial.set_user_attr("reason", f"mean change {mean:+.4f} after {step}, hopeless below {floor:+.4f}")
                 raise optuna.TrialPruned
 
-        found = bench.measure(recipe, hopeless)
+        found = bench.measure(quick(recipe), hopeless)
         trial.set_user_attr("found", found.model_dump_json())
         for name, beyond in budget.margins(found).items():
             trial.set_constraint(name, beyond)
