@@ -4,13 +4,14 @@ A decomposition sees one metric per mode, and one for all behaviours. The cost o
 all outputs, is known more exactly: L Lᵀ is the whole covariance of the inputs, and every behaviour has its own RᵀR. In
 each single array W' is linear, so that array's best values follow from one linear system [as Basis Sharing and SVD-LLM
 update one factor: Wang et al. 2025, arXiv:2410.03765, arXiv:2403.07378]. What a mean input still sees of the error goes
-into the bias, b' = b + (W - W') E[x]: that is why the covariance counts here, not the second moment.
+into the bias: that is why the covariance counts here, not the second moment.
 
 No step increases the cost: each moves to the minimum of a quadratic, or, damped, towards it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from string import ascii_letters
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from fusion.lowrank.form import Product, plan
 from fusion.lowrank.metric import SHRINKAGE
+from fusion.lowrank.sensitivity import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fusion.lowrank.form import Form
-    from fusion.lowrank.sensitivity import Statistics
 
 _DAMPING: Final = 1e-10
 """Share of a system's mean eigenvalue added to every eigenvalue: arrays that leave directions open make it singular."""
@@ -54,19 +55,57 @@ def refit(
     return problem.form, costs
 
 
-def corrected_bias(
-    bias: NDArray[np.float32], tensor: NDArray[np.float64], approximation: NDArray[np.float64], statistics: Statistics
-) -> NDArray[np.float32]:
-    """The bias with which the approximated layer answers the mean input as the layer did: b + (W - W') E[x].
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How a layer's inputs have changed because the layers before it are approximations by now.
 
-    Args:
-        bias: (output modes...).
-        tensor: (output modes..., input modes...).
-        approximation: of the tensor.
-        statistics: of the layer.
+    What the layer should answer is still W x, but what it gets is x'. The best linear guess of one from the other is
+    (W + W (E[x x'ᵀ] - E[x' x'ᵀ]) E[x' x'ᵀ]⁻¹) x', moments about the means: a later layer makes up for earlier ones.
+
+    Attributes:
+        mean: (in,) of x.
+        correction: (in, in), what W is multiplied by on top of itself.
+        statistics: of the layer as it is now, of x'.
     """
-    shift = (tensor - approximation).reshape(bias.size, -1) @ statistics.mean
-    return np.asarray(bias + shift.reshape(bias.shape), dtype=np.float32)
+
+    mean: NDArray[np.float64]
+    correction: NDArray[np.float64]
+    statistics: Statistics
+
+    @classmethod
+    def between(cls, before: NDArray[np.float64], now: NDArray[np.float64], statistics: Statistics) -> Drift:
+        """Measure it.
+
+        Args:
+            before: (rows, in) inputs of the layer in the network that is decomposed.
+            now: (rows, in) in the network as far as it is done.
+            statistics: of the layer before; the gradients count on.
+        """
+        mean, centred = now.mean(axis=0), now - now.mean(axis=0)
+        covariance = centred.T @ centred / len(now)
+        excess = (before - before.mean(axis=0)).T @ centred / len(now) - covariance
+        correction = _damped(_shrunk(covariance), excess.T).T
+        moment = now.T @ now / len(now)
+        return cls(before.mean(axis=0), correction, Statistics(moment, mean, statistics.gradients))
+
+    def target(self, tensor: NDArray[np.float64], out_modes: int) -> NDArray[np.float64]:
+        """What a tensor (output modes..., input modes...) should be, given its new inputs."""
+        matrix = tensor.reshape(int(np.prod(tensor.shape[:out_modes])), -1)
+        return np.asarray((matrix + matrix @ self.correction).reshape(tensor.shape))
+
+    def bias(
+        self, bias: NDArray[np.float32], tensor: NDArray[np.float64], approximation: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """The bias with which the approximation answers the mean input as the layer did: b + W E[x] - W' E[x'].
+
+        Args:
+            bias: (output modes...).
+            tensor: (output modes..., input modes...), W.
+            approximation: of the tensor, W'.
+        """
+        was = tensor.reshape(bias.size, -1) @ self.mean
+        answers = approximation.reshape(bias.size, -1) @ self.statistics.mean
+        return np.asarray(bias + (was - answers).reshape(bias.shape), dtype=np.float32)
 
 
 class _Problem:

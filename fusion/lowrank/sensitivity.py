@@ -107,6 +107,18 @@ def layer_statistics(network: FusedNetwork, features: NDArray[np.float32]) -> di
     return measure({name: network.layer(name) for name in LAYERS}, lambda: network(torch.from_numpy(features)))
 
 
+def layer_inputs(network: FusedNetwork, name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(rows, in) what a layer gets to read, of (rows, features)."""
+    seen: list[Tensor] = []
+    hook = network.layer(name).register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    try:
+        with torch.no_grad():
+            network(torch.from_numpy(features))
+    finally:
+        hook.remove()
+    return np.asarray(seen[0].double().numpy())
+
+
 def layer_metrics(network: FusedNetwork, features: NDArray[np.float32]) -> dict[str, Metric]:
     """The two-sided metric of every layer's tensor: (hidden, bin, feature), (trunk, hidden), (behaviour, out, trunk).
 

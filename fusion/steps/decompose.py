@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 from fusion.lowrank.allocation import allocate
 from fusion.lowrank.form import numbers
 from fusion.lowrank.metric import Metric
-from fusion.lowrank.refit import corrected_bias, refit
-from fusion.lowrank.sensitivity import layer_statistics
+from fusion.lowrank.refit import Drift, refit
+from fusion.lowrank.sensitivity import layer_inputs, layer_statistics
 from fusion.steps.forms import AnyForm, Cp, FormSpec, TensorTrain, Tucker
 from fusion.steps.step import Family, Step, StepSpec
 
@@ -84,9 +84,14 @@ def _decompose(spec: Decompose, work: Work, told: Told) -> list[str]:
         if form is not None
     ]
     chosen, reasons = _ranks(spec, network, parts, work.seed)
+    before = {part.name: layer_inputs(network, part.name, sample) for part in parts if spec.refit_sweeps}
     for number, (part, form) in enumerate(zip(parts, chosen, strict=True)):
         told(number / len(parts), part.name)
-        decisions.append(f"{part.name}: {_replace(spec, work, part, form)}")
+        drift = None
+        if spec.refit_sweeps:
+            now = layer_inputs(network, part.name, sample)
+            drift = Drift.between(before[part.name], now, part.statistics)
+        decisions.append(f"{part.name}: {_replace(spec, work, part, form, drift)}")
     return [*decisions, *reasons]
 
 
@@ -130,15 +135,16 @@ def _ranks(
     return forms, reasons
 
 
-def _replace(spec: Decompose, work: Work, part: _Part, form: FormSpec | None) -> str:
+def _replace(spec: Decompose, work: Work, part: _Part, form: FormSpec | None, drift: Drift | None) -> str:
     """Put the form of a tensor in its place; what was done, in words."""
     if form is None:
         return f"kept dense: no {part.wanted.form} with the ranks that it needs is smaller"
     layer = work.network.layer(part.name)
     found, bias, refitted = form.fit(part.tensor, part.metric, work.seed), layer.bias.numpy(), ""
-    if spec.refit_sweeps:
-        found, costs = refit(found, part.tensor, part.statistics, layer.out_modes, spec.refit_sweeps)
-        bias = corrected_bias(bias, part.tensor, found.to_tensor(), part.statistics)
+    if drift is not None:
+        wanted = drift.target(part.tensor, layer.out_modes)
+        found, costs = refit(found, wanted, drift.statistics, layer.out_modes, spec.refit_sweeps)
+        bias = drift.bias(bias, part.tensor, found.to_tensor())
         refitted = f"; refit: cost of the error {costs[0]:.3%} → {costs[-1]:.3%}"
     work.network.replace(part.name, layer.in_form(found, bias=bias))
     kept = 1.0 - part.metric.error(part.tensor, found.to_tensor()) ** 2

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fusion.lowrank import cp, tensor_train, tucker
 from fusion.lowrank.form import Dense, Form
 from fusion.lowrank.metric import Metric
-from fusion.lowrank.refit import corrected_bias, refit
+from fusion.lowrank.refit import Drift, refit
 from fusion.lowrank.sensitivity import Statistics
 
 _INPUT, _STACK, _MATRIX = (10, 4, 6), (3, 5, 8), (7, 9)
@@ -105,14 +105,31 @@ def test_each_behaviours_own_metric_beats_the_pooled_one() -> None:
     assert _cost(found, tensor, statistics) < 0.9 * _cost(pooled, tensor, statistics)
 
 
-def test_the_corrected_bias_answers_the_mean_input_exactly() -> None:
+def _inputs(rng: np.random.Generator, width: int) -> NDArray[np.float64]:
+    return np.asarray(rng.normal(size=(400, width)) @ rng.normal(size=(width, width)) + rng.normal(size=width))
+
+
+def test_without_drift_the_target_stays_and_the_bias_answers_the_mean_input_exactly() -> None:
     rng = np.random.default_rng(4)
-    tensor, statistics = rng.normal(size=_STACK), _statistics(_STACK, 2, rng)
+    tensor, statistics, x = rng.normal(size=_STACK), _statistics(_STACK, 2, rng), _inputs(rng, 8)
+    drift = Drift.between(x, x, statistics)
+    np.testing.assert_allclose(drift.target(tensor, 2), tensor, atol=1e-12)
     bias = rng.normal(size=(3, 5)).astype(np.float32)
     small = tucker.decompose(tensor, (None, 2, 2), Metric.plain(3)).to_tensor()
-    corrected = corrected_bias(bias, tensor, small, statistics)
-    before, after = tensor @ statistics.mean + bias, small @ statistics.mean + corrected
+    corrected = drift.bias(bias, tensor, small)
+    before, after = tensor @ x.mean(axis=0) + bias, small @ x.mean(axis=0) + corrected
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)
+
+
+def test_inputs_that_were_mixed_are_unmixed_by_the_layer_that_reads_them() -> None:
+    rng = np.random.default_rng(6)
+    tensor, statistics, x = rng.normal(size=_MATRIX), _statistics(_MATRIX, 1, rng), rng.normal(size=(500, 9)) + 1.0
+    mixing = np.eye(9) + 0.2 * rng.normal(size=(9, 9))
+    drift = Drift.between(x, x @ mixing.T + 3.0, statistics)
+    np.testing.assert_allclose(drift.target(tensor, 1) @ mixing, tensor, atol=5e-3)
+    bias = rng.normal(size=7).astype(np.float32)
+    answers = (x @ mixing.T + 3.0) @ drift.target(tensor, 1).T + drift.bias(bias, tensor, drift.target(tensor, 1))
+    np.testing.assert_allclose(answers, x @ tensor.T + bias, atol=0.02)
 
 
 def test_degenerate_statistics_do_no_harm() -> None:
@@ -121,3 +138,5 @@ def test_degenerate_statistics_do_no_harm() -> None:
     nothing = Statistics(np.zeros((9, 9)), np.zeros(9), np.zeros((7, 7)))
     found, _ = refit(cp.decompose(tensor, 2, Metric.plain(2)), tensor, nothing, 1, 2)
     assert np.isfinite(found.to_tensor()).all()
+    drift = Drift.between(np.ones((50, 9)), np.zeros((50, 9)), nothing)
+    assert np.isfinite(drift.target(tensor, 1)).all()

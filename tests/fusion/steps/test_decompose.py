@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from fusion.training import MaskedLoss, predict
 from fusion.yaml_file import parse
 from tests.support.works import small_work
 
-SMALL = {"input": Tucker(ranks=(6, 3, 5)), "trunk": Cp(rank=5), "layers": Tucker(ranks=(None, 2, 4))}
+SMALL: dict[str, Any] = {"input": Tucker(ranks=(6, 3, 5)), "trunk": Cp(rank=5), "layers": Tucker(ranks=(None, 2, 4))}
 
 
 @cache
@@ -57,7 +58,9 @@ def _loss(work: Work) -> float:
 @pytest.mark.parametrize("budget", [500, 700, 900, 1200])
 @pytest.mark.parametrize("train", [False, True])
 def test_the_network_stays_within_its_budget_and_uses_it(work: Work, budget: int, train: bool) -> None:
-    forms = {**SMALL, "input": TensorTrain(ranks=(6, 5)), "layers": TensorTrain(ranks=(2, 4))} if train else SMALL
+    forms: dict[str, Any] = (
+        {**SMALL, "input": TensorTrain(ranks=(6, 5)), "layers": TensorTrain(ranks=(2, 4))} if train else SMALL
+    )
     said = _run(work, Decompose(budget_parameters=budget, calibration_rows=500, **forms))
     assert 0.85 * budget < work.network.parameter_count <= budget
     assert any(f"to fit {budget:,} parameters" in sentence for sentence in said)
@@ -87,7 +90,11 @@ def test_energy_chooses_the_ranks_and_keeps_dense_what_would_grow(work: Work) ->
 
 
 def test_trains_are_a_form_whose_components_can_be_pruned(work: Work) -> None:
-    forms = {"input": TensorTrain(ranks=(8, 6)), "trunk": TensorTrain(ranks=(6,)), "layers": TensorTrain(ranks=(3, 6))}
+    forms: dict[str, Any] = {
+        "input": TensorTrain(ranks=(8, 6)),
+        "trunk": TensorTrain(ranks=(6,)),
+        "layers": TensorTrain(ranks=(3, 6)),
+    }
     _run(work, Decompose(calibration_rows=500, **forms))
     assert all(isinstance(work.network.layer(name).form(), Train) for name in LAYERS)
     before, parameters = _loss(work), work.network.parameter_count
