@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fusion.encoding import PiecewiseLinearEncoding
-    from fusion.lowrank.layer import LowRankLayer
     from fusion.network import FusedNetwork
     from inference.contract.behaviours import Behaviour
 
@@ -47,7 +46,7 @@ def to_onnx(network: FusedNetwork, behaviours: Sequence[Behaviour], *, dense: fr
     features = graph.input(INPUT_NAME, (len(encoding.features),))
     value = _encoded(graph, encoding, features)
     for name in LAYERS:
-        value = graph.op("Relu", _linear(graph, value, network.layer(name), dense=name in dense))
+        value = graph.op("Relu", network.layer(name).add_to(graph, value, dense=name in dense))
     return graph.serialise(_read_out(graph, value, network, behaviours), OUTPUT_NAME, len(behaviours))
 
 
@@ -73,22 +72,6 @@ def _bins(graph: Graph, encoding: PiecewiseLinearEncoding) -> tuple[str, str]:
     some = graph.op("Greater", width, graph.constant(0.0))
     slope = graph.op("Where", some, graph.op("Reciprocal", width), graph.constant(0.0))
     return graph.op("Reshape", lower, flat), graph.op("Reshape", slope, flat)
-
-
-def _linear(graph: Graph, value: str, layer: LowRankLayer, *, dense: bool) -> str:
-    arrays = {name: weight.add_to(graph) for name, weight in layer.weights()}
-    chain = []
-    for product in layer.products:
-        matrix = graph.op("Einsum", *(arrays[name] for name in product.arrays), equation=product.equation)
-        chain.append(graph.op("Reshape", matrix, graph.constant(product.shape, np.int64)))
-    *before, last = chain
-    for matrix in before:
-        if dense:
-            last = graph.op("MatMul", matrix, last)
-        else:
-            value = graph.op("MatMul", value, matrix)
-    bias = graph.op("Reshape", layer.bias.add_to(graph), graph.constant((-1,), np.int64))
-    return graph.op("Gemm", value, last, bias)
 
 
 def _read_out(graph: Graph, own: str, network: FusedNetwork, behaviours: Sequence[Behaviour]) -> str:

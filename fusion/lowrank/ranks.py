@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Ranks = int | tuple[int | None, ...]
-"""Of a CP form one number; of a Tucker form one per mode, None where the mode stays whole."""
-
 
 def highest_cp(shape: Sequence[int]) -> int:
     """The rank that is enough for any tensor of that shape: a matrix's smaller side; else all but its longest mode."""
@@ -23,12 +20,36 @@ def highest_tucker(ranks: Sequence[int | None], shape: Sequence[int], mode: int)
     return min(shape[mode], prod(widths[:mode] + widths[mode + 1 :]))
 
 
-def lowered(ranks: Ranks, shape: Sequence[int]) -> Ranks:
-    """The nearest ranks that a tensor of that shape can have: a recipe is written before the data is seen."""
-    if isinstance(ranks, int):
-        return min(ranks, highest_cp(shape))
+def highest_train(ranks: Sequence[int], shape: Sequence[int], bond: int) -> int:
+    """The highest rank a bond can have: what the core on either side can fill, given that core's other bond."""
+    left = 1 if bond == 0 else ranks[bond - 1]
+    right = 1 if bond == len(ranks) - 1 else ranks[bond + 1]
+    return min(left * shape[bond], shape[bond + 1] * right)
+
+
+def lowered_cp(rank: int, shape: Sequence[int]) -> int:
+    """The nearest rank that a tensor of that shape can have: a recipe is written before the data is seen."""
+    return min(rank, highest_cp(shape))
+
+
+def lowered_tucker(ranks: Sequence[int | None], shape: Sequence[int]) -> tuple[int | None, ...]:
+    """The nearest ranks that a Tucker form of that shape can have."""
     found = [None if rank is None else min(rank, size) for rank, size in zip(ranks, shape, strict=True)]
-    for mode, rank in enumerate(found):
-        if rank is not None:
-            found[mode] = min(rank, highest_tucker(found, shape, mode))
-    return tuple(found)
+    while True:
+        before = list(found)
+        for mode, rank in enumerate(found):
+            if rank is not None:
+                found[mode] = min(rank, highest_tucker(found, shape, mode))
+        if found == before:
+            return tuple(found)
+
+
+def lowered_train(ranks: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """The nearest ranks that a tensor train of that shape can have."""
+    found = list(ranks)
+    while True:
+        before = list(found)
+        for bond, rank in enumerate(found):
+            found[bond] = min(rank, highest_train(found, shape, bond))
+        if found == before:
+            return tuple(found)

@@ -1,4 +1,4 @@
-"""Measures the metric of every layer on calibration rows: what its inputs look like, and what its outputs matter.
+"""Measures on calibration rows what a layer's inputs look like, and what its outputs matter to the predictions.
 
 The cost of an error is judged on the link scale, each behaviour in units of its own spread, so that no behaviour's
 scale drowns another's.
@@ -6,6 +6,8 @@ scale drowns another's.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,57 +17,123 @@ from fusion.lowrank.metric import Metric, kronecker_moments
 from fusion.network import LAYERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from fusion.lowrank.layer import LowRankLayer
     from fusion.network import FusedNetwork
 
 
-def layer_metrics(network: FusedNetwork, features: NDArray[np.float32]) -> dict[str, Metric]:
-    """The two-sided metric of the input, trunk and behaviour layers.
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What the cost of an error in a layer's weight matrix follows from (K-FAC: Martens & Grosse 2015).
+
+    Attributes:
+        inputs: (in, in) second moment of the layer's input.
+        mean: (in,) of the layer's input.
+        gradients: (out, out) second moment of the gradients of all predictions at the layer's output, per row of
+            data; a layer that is called several times for a row counts every call.
+    """
+
+    inputs: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    gradients: NDArray[np.float64]
+
+    def cost(self, error: NDArray[np.float64]) -> float:
+        """Mean squared change of the predictions, to first order, by an error (output modes..., input modes...)."""
+        matrix = error.reshape(len(self.gradients), len(self.inputs))
+        return float(np.vdot(self.gradients @ matrix, matrix @ self.inputs))
+
+    def metric(self, shape: tuple[int, ...], out_modes: int, *, whole: bool = False) -> Metric:
+        """The metric of a weight tensor: one second moment per mode, by partial traces where a side has two modes.
+
+        Args:
+            shape: (output modes..., input modes...), at most two modes on either side.
+            out_modes: how many are output modes.
+            whole: leave the first mode out, because every entry of it is a layer of its own.
+        """
+        outputs = _by_mode(self.gradients, shape[:out_modes])
+        return Metric.from_second_moments(
+            *((None, *outputs[1:]) if whole else outputs), *_by_mode(self.inputs, shape[out_modes:])
+        )
+
+
+def measure(layers: Mapping[str, LowRankLayer], predict: Callable[[], Tensor]) -> dict[str, Statistics]:
+    """Statistics of some layers of a network.
 
     Args:
-        network: trained, in any form.
-        features: (rows, features) of training players, NaN where missing; a few thousand rows are enough.
-
-    Returns:
-        Layer name → metric of its tensor: modes (hidden, bin, feature), (trunk, hidden), (behaviour, out, trunk).
+        layers: by name; each may be called several times.
+        predict: runs the network on the calibration rows: (rows, behaviours) links.
     """
-    layers = {name: network.layer(name) for name in LAYERS}
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    seen: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
 
     def record(name: str) -> torch.utils.hooks.RemovableHandle:
         def hook(_module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            seen[name] = (inputs[0].detach(), output)
+            seen[name].append((inputs[0].detach(), output))
 
         return layers[name].register_forward_hook(hook)
 
     hooks = [record(name) for name in layers]
     try:
-        links = network(torch.from_numpy(features))
+        links = predict()
     finally:
         for hook in hooks:
             hook.remove()
-    inputs = {name: _second_moment(value) for name, (value, _) in seen.items()}
-    outputs = [output for _, output in seen.values()]
+    calls = [(name, output) for name, found in seen.items() for _, output in found]
     spread = links.detach().std(dim=0).clamp(min=1e-6)
-    gradients = {name: np.zeros((output.shape[1],) * 2) for name, (_, output) in seen.items()}
+    gradients = {name: np.zeros((found[0][1].shape[1],) * 2) for name, found in seen.items()}
     for column in range(links.shape[1]):
-        found = torch.autograd.grad(links[:, column].sum() / spread[column], outputs, retain_graph=True)
-        for name, gradient in zip(seen, found, strict=True):
-            gradients[name] += _second_moment(gradient)
-
-    bins_by_features = (network.encoding.bins, len(network.encoding.features))
-    behaviours, units = network.readout.array.shape
-    # Every behaviour has its own block of outputs; all blocks share one factor, hence one pooled metric.
-    blocks = gradients["layers"].reshape(behaviours, units, behaviours, units)
+        target = links[:, column].sum() / spread[column]
+        for (name, _), gradient in zip(
+            calls, torch.autograd.grad(target, [output for _, output in calls], retain_graph=True), strict=True
+        ):
+            gradients[name] += _gram(gradient) / len(links)
+    inputs = {name: torch.cat([value for value, _ in found]) for name, found in seen.items()}
     return {
-        "input": Metric.from_second_moments(gradients["input"], *kronecker_moments(inputs["input"], bins_by_features)),
-        "trunk": Metric.from_second_moments(gradients["trunk"], inputs["trunk"]),
-        "layers": Metric.from_second_moments(None, np.einsum("iaib->ab", blocks), inputs["layers"]),
+        name: Statistics(_gram(value) / len(value), value.double().mean(dim=0).numpy(), gradients[name])
+        for name, value in inputs.items()
     }
 
 
-def _second_moment(values: Tensor) -> NDArray[np.float64]:
+def layer_statistics(network: FusedNetwork, features: NDArray[np.float32]) -> dict[str, Statistics]:
+    """Statistics of the input, trunk and behaviour layers.
+
+    Args:
+        network: trained, in any form.
+        features: (rows, features) of training players, NaN where missing; a few thousand rows are enough.
+    """
+    return measure({name: network.layer(name) for name in LAYERS}, lambda: network(torch.from_numpy(features)))
+
+
+def layer_inputs(network: FusedNetwork, name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(rows, in) what a layer gets to read, of (rows, features)."""
+    seen: list[Tensor] = []
+    hook = network.layer(name).register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    try:
+        with torch.no_grad():
+            network(torch.from_numpy(features))
+    finally:
+        hook.remove()
+    return np.asarray(seen[0].double().numpy())
+
+
+def layer_metrics(network: FusedNetwork, features: NDArray[np.float32]) -> dict[str, Metric]:
+    """The two-sided metric of every layer's tensor: (hidden, bin, feature), (trunk, hidden), (behaviour, out, trunk).
+
+    Every behaviour has a block of outputs of its own; all blocks share their factors, hence one pooled metric.
+    """
+    return {
+        name: found.metric(network.layer(name).shape, network.layer(name).out_modes, whole=name == "layers")
+        for name, found in layer_statistics(network, features).items()
+    }
+
+
+def _by_mode(moment: NDArray[np.float64], sizes: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
+    return (moment,) if len(sizes) == 1 else kronecker_moments(moment, (sizes[0], sizes[1]))
+
+
+def _gram(values: Tensor) -> NDArray[np.float64]:
     array = values.detach().double()
-    return np.asarray((array.T @ array / len(array)).numpy())
+    return np.asarray((array.T @ array).numpy())

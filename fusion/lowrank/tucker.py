@@ -14,10 +14,11 @@ from tensorly.decomposition import partial_tucker
 from tensorly.tenalg import multi_mode_dot
 
 from fusion.errors import FusionError
+from fusion.lowrank.form import MODES
 from fusion.lowrank.ranks import highest_tucker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,6 +36,35 @@ class Tucker:
 
     core: NDArray[np.float64]
     factors: tuple[NDArray[np.float64] | None, ...]
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """The core, and a factor per decomposed mode."""
+        factors = {f"factor{mode}": factor for mode, factor in enumerate(self.factors) if factor is not None}
+        return {"core": self.core, **factors}
+
+    @property
+    def subscripts(self) -> dict[str, str]:
+        """The core has the components of every decomposed mode, and the whole modes themselves."""
+        decomposed = [mode for mode, factor in enumerate(self.factors) if factor is not None]
+        core = "".join(
+            letter.upper() if mode in decomposed else letter for mode, letter in enumerate(MODES[: self.core.ndim])
+        )
+        return {"core": core, **{f"factor{mode}": f"{MODES[mode]}{MODES[mode].upper()}" for mode in decomposed}}
+
+    @property
+    def components(self) -> dict[str, str]:
+        """One letter per decomposed mode."""
+        return {
+            MODES[mode].upper(): f"components of mode {mode}"
+            for mode, factor in enumerate(self.factors)
+            if factor is not None
+        }
+
+    def with_arrays(self, arrays: Mapping[str, NDArray[np.float64]]) -> Tucker:
+        """A Tucker form of another core and other factors; the same modes are whole."""
+        factors = (None if whole is None else arrays[f"factor{mode}"] for mode, whole in enumerate(self.factors))
+        return Tucker(arrays["core"], tuple(factors))
 
     def to_tensor(self) -> NDArray[np.float64]:
         """The tensor that the core and the factors stand for."""

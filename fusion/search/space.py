@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 from fusion.quantize.codebook import KMeansCodebook
 from fusion.quantize.half import Half
 from fusion.quantize.uniform import Uniform
-from fusion.steps.decompose import Cp, Decompose, Form, Tucker
+from fusion.steps.decompose import Decompose
 from fusion.steps.distil import Finetune
+from fusion.steps.forms import Cp, FormSpec, Tucker
 from fusion.steps.prune import PruneFeatures, PruneNeurons
 from fusion.steps.quantize import Quantize
 
@@ -67,13 +68,13 @@ def _decompose(trial: optuna.Trial) -> Decompose:
     def integer(name: str, low: int, high: int, step: int = 1) -> int:
         return trial.suggest_int(name, low, high, step=step)
 
-    first: Form
+    first: FormSpec
     if trial.suggest_categorical("input", ["tucker", "cp"]) == "tucker":
         ranks = (integer("input_hidden", 8, 32, 4), integer("input_bins", 3, 8), integer("input_features", 6, 20, 2))
         first = Tucker(ranks=ranks)
     else:
         first = Cp(rank=integer("input_components", 8, 40, 4))
-    last: Form
+    last: FormSpec
     if trial.suggest_categorical("layers", ["tucker", "cp"]) == "tucker":
         last = Tucker(ranks=(None, integer("layers_out", 4, 12, 2), integer("layers_trunk", 6, 18, 2)))
     else:

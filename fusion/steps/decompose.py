@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
-from fusion.lowrank.layer import decomposed
+from fusion.lowrank.allocation import allocate
+from fusion.lowrank.form import numbers
 from fusion.lowrank.metric import Metric
-from fusion.lowrank.ranks import lowered
-from fusion.lowrank.sensitivity import layer_metrics
+from fusion.lowrank.refit import Drift, refit
+from fusion.lowrank.sensitivity import layer_inputs, layer_statistics
+from fusion.steps.forms import AnyForm, Cp, FormSpec, TensorTrain, Tucker
 from fusion.steps.step import Family, Step, StepSpec
 
 if TYPE_CHECKING:
-    from fusion.lowrank.ranks import Ranks
+    from numpy.typing import NDArray
+
+    from fusion.lowrank.sensitivity import Statistics
+    from fusion.network import FusedNetwork
     from fusion.steps.step import Told, Work
 
-Rank = Annotated[int, Field(ge=1)]
+__all__ = ["DECOMPOSE", "Cp", "Decompose", "TensorTrain", "Tucker"]
 
-
-class _Form(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Tucker(_Form):
-    """A core and one factor per mode."""
-
-    form: Literal["tucker"] = "tucker"
-    ranks: tuple[Rank | None, ...] = Field(min_length=2, max_length=3, description="one per mode; null keeps it whole")
-
-
-class Cp(_Form):
-    """A sum of rank-one tensors; of a matrix, its truncated singular value decomposition."""
-
-    form: Literal["cp"] = "cp"
-    rank: Rank
-
-
-Form = Annotated[Tucker | Cp, Field(discriminator="form")]
+_START_ENERGY: Final = 0.9999
+"""Where the ranks of a budget go down from, unless the recipe says: what lies above is rounding."""
 
 
 class Decompose(StepSpec):
@@ -47,43 +35,125 @@ class Decompose(StepSpec):
     step: Literal["decompose"] = "decompose"
     metric: Literal["two_sided", "input", "plain"] = Field(default="two_sided", description="see docs/fusion.md")
     calibration_rows: int = Field(default=8192, ge=64, description="training rows that the metric is measured on")
-    input: Form | None = Field(default=Tucker(ranks=(12, 4, 12)), description="modes hidden, bin, feature")
-    trunk: Form | None = Field(default=Cp(rank=10), description="modes trunk, hidden")
-    layers: Form | None = Field(default=Tucker(ranks=(None, 6, 10)), description="modes behaviour, out, trunk")
+    energy: float | None = Field(
+        default=None, gt=0, lt=1, description="ranks that keep this share of every mode, in place of the given ones"
+    )
+    budget_parameters: int | None = Field(
+        default=None, ge=1, description="numbers of the whole network: ranks that fit it, in place of the given ones"
+    )
+    refit_sweeps: int = Field(
+        default=0, ge=0, le=10, description="closed-form refits of every array; 1 or 2 are enough"
+    )
+    input: AnyForm | None = Field(default=Tucker(ranks=(12, 4, 12)), description="modes hidden, bin, feature")
+    trunk: AnyForm | None = Field(default=Cp(rank=10), description="modes trunk, hidden")
+    layers: AnyForm | None = Field(default=Tucker(ranks=(None, 6, 10)), description="modes behaviour, out, trunk")
+
+    @model_validator(mode="after")
+    def _one_rank_per_mode(self) -> Self:
+        for name, modes in (("input", 3), ("trunk", 2), ("layers", 3)):
+            form = getattr(self, name)
+            wanted = {"tucker": modes, "tensor_train": modes - 1}.get(form.form) if form else None
+            if wanted is not None and len(form.ranks) != wanted:
+                msg = f"{name}: {form.form} has {len(form.ranks)} ranks; expected {wanted}"
+                raise ValueError(msg)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One tensor of the network, what the recipe wants of it, and in which metric."""
+
+    name: str
+    wanted: FormSpec
+    tensor: NDArray[np.float64]
+    statistics: Statistics
+    metric: Metric
 
 
 def _decompose(spec: Decompose, work: Work, told: Told) -> list[str]:
     network = work.network
     sample = np.ascontiguousarray(work.calibration(spec.calibration_rows).features.numpy())
-    metrics = layer_metrics(network, sample)
-    decisions = []
+    statistics = layer_statistics(network, sample)
     forms = {"input": spec.input, "trunk": spec.trunk, "layers": spec.layers}
-    for number, (name, form) in enumerate(forms.items()):
-        told(number / len(forms), name)
-        if form is None:
-            decisions.append(f"{name}: kept dense, as the recipe says")
-            continue
-        layer = network.layer(name)
-        tensor = layer.tensor()
-        wanted: Ranks = form.rank if isinstance(form, Cp) else form.ranks
-        ranks = lowered(wanted, tensor.shape)
-        small = decomposed(layer, ranks, _metric(spec, metrics[name], layer.out_modes), work.seed)
-        network.replace(name, small)
-        kept = 1.0 - metrics[name].error(tensor, small.tensor()) ** 2
-        lowered_from = "" if ranks == wanted else f" (the highest possible; the recipe asks for {wanted})"
-        decisions.append(
-            f"{name}: {form.form} of rank {ranks}{lowered_from} keeps {kept:.1%} of what matters in the tensor "
-            f"{tensor.shape}, in {small.kept - small.bias.kept:,} instead of {tensor.size:,} numbers"
+    decisions = [f"{name}: kept dense, as the recipe says" for name, form in forms.items() if form is None]
+    parts = [
+        _Part(
+            name, form, network.layer(name).tensor(), statistics[name], _metric(spec, network, name, statistics[name])
         )
-    return decisions
+        for name, form in forms.items()
+        if form is not None
+    ]
+    chosen, reasons = _ranks(spec, network, parts, work.seed)
+    before = {part.name: layer_inputs(network, part.name, sample) for part in parts if spec.refit_sweeps}
+    for number, (part, form) in enumerate(zip(parts, chosen, strict=True)):
+        told(number / len(parts), part.name)
+        drift = None
+        if spec.refit_sweeps:
+            now = layer_inputs(network, part.name, sample)
+            drift = Drift.between(before[part.name], now, part.statistics)
+        decisions.append(f"{part.name}: {_replace(spec, work, part, form, drift)}")
+    return [*decisions, *reasons]
 
 
-def _metric(spec: Decompose, two_sided: Metric, out_modes: int) -> Metric:
+def _metric(spec: Decompose, network: FusedNetwork, name: str, statistics: Statistics) -> Metric:
+    layer = network.layer(name)
+    # Every behaviour has a block of outputs of its own; all share their factors, hence one pooled metric.
+    two_sided = statistics.metric(layer.shape, layer.out_modes, whole=name == "layers")
     if spec.metric == "two_sided":
         return two_sided
     if spec.metric == "plain":
         return Metric.plain(len(two_sided.roots))
-    return Metric((None,) * out_modes + two_sided.roots[out_modes:])
+    return Metric((None,) * layer.out_modes + two_sided.roots[layer.out_modes :])
+
+
+def _ranks(
+    spec: Decompose, network: FusedNetwork, parts: list[_Part], seed: int
+) -> tuple[list[FormSpec | None], list[str]]:
+    """The form of every part with its ranks, None where dense is smaller; and why."""
+    if spec.energy is None and spec.budget_parameters is None:
+        return [part.wanted.lowered(part.tensor.shape) for part in parts], []
+    choices = [
+        part.wanted.choice(part.name, part.tensor, part.metric, part.statistics.cost(part.tensor), seed)
+        for part in parts
+    ]
+    share = spec.energy or _START_ENERGY
+    ranks = [choice.by_energy(share) for choice in choices]
+    reasons = [f"ranks: those that keep {share:.2%} of the spectrum of every mode"]
+    if spec.budget_parameters is not None:
+        fixed = network.parameter_count - sum(network.layer(part.name).kept for part in parts)
+        fixed += sum(network.layer(part.name).bias.kept for part in parts)
+        ranks = allocate(choices, ranks, spec.budget_parameters - fixed)
+        lost = ", ".join(f"{c.name} {c.lost(r):.2%}" for c, r in zip(choices, ranks, strict=True))
+        reasons = [
+            f"ranks: lowered from those that keep {share:.2%} of every mode, the cheapest in error per number first, "
+            f"to fit {spec.budget_parameters:,} parameters of which {fixed:,} are no tensors'; given up: {lost}"
+        ]
+    forms = [
+        part.wanted.with_slots(slots) if choice.numbers(slots) < choice.dense else None
+        for part, choice, slots in zip(parts, choices, ranks, strict=True)
+    ]
+    return forms, reasons
+
+
+def _replace(spec: Decompose, work: Work, part: _Part, form: FormSpec | None, drift: Drift | None) -> str:
+    """Put the form of a tensor in its place; what was done, in words."""
+    if form is None:
+        return f"kept dense: no {part.wanted.form} with the ranks that it needs is smaller"
+    layer = work.network.layer(part.name)
+    found, bias, refitted = form.fit(part.tensor, part.metric, work.seed), layer.bias.numpy(), ""
+    if drift is not None:
+        wanted = drift.target(part.tensor, layer.out_modes)
+        found, costs = refit(found, wanted, drift.statistics, layer.out_modes, spec.refit_sweeps)
+        bias = drift.bias(bias, part.tensor, found.to_tensor())
+        refitted = f"; refit: cost of the error {costs[0]:.3%} → {costs[-1]:.3%}"
+    work.network.replace(part.name, layer.in_form(found, bias=bias))
+    kept = 1.0 - part.metric.error(part.tensor, found.to_tensor()) ** 2
+    given = spec.energy is None and spec.budget_parameters is None
+    lowered = f" (the highest possible; the recipe asks for {part.wanted.described})" if form != part.wanted else ""
+    return (
+        f"{form.described}{lowered if given else ''} keeps {kept:.1%} of what matters in the tensor "
+        f"{part.tensor.shape}, in {numbers(found):,} instead of {part.tensor.size:,} numbers{refitted}"
+    )
 
 
 DECOMPOSE: Final = Step(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from fusion import export
 from fusion.encoding import PiecewiseLinearEncoding
 from fusion.errors import FusionError
 from fusion.execution import choose_execution
-from fusion.lowrank.layer import decomposed
+from fusion.lowrank import cp, tensor_train, tucker
 from fusion.lowrank.metric import Metric
 from fusion.lowrank.sensitivity import layer_metrics
 from fusion.network import LAYERS, FusedNetwork, Widths
@@ -34,16 +35,24 @@ def _features(rows: int = 300, columns: int = 9, seed: int = 0) -> NDArray[np.fl
 def _network(*, lowrank: str, behaviours: int = len(_BEHAVIOURS)) -> FusedNetwork:
     encoding = PiecewiseLinearEncoding.fit(_features(), tuple(f"feature_{i}" for i in range(9)), 6)
     network = FusedNetwork(encoding, behaviours, Widths(32, 16, 4), seed=1)
-    metrics = layer_metrics(network, _features())
-    if lowrank != "dense":
-        tucker = lowrank == "tucker"
-        network.input = decomposed(network.input, (6, 4, 5) if tucker else 7, metrics["input"], 0)
-        network.trunk = decomposed(network.trunk, 5, metrics["trunk"], 0)
-        network.layers = decomposed(network.layers, (None, 3, 5) if tucker else 6, metrics["layers"], 0)
+    found = layer_metrics(network, _features())
+    ranks: dict[str, dict[str, Any]] = {
+        "dense": {},
+        "tucker": {"input": (6, 4, 5), "trunk": 5, "layers": (None, 3, 5)},
+        "cp": {"input": 7, "trunk": 5, "layers": 6},
+        "train": {"input": (6, 5), "trunk": (5,), "layers": (3, 4)},
+    }
+    for name, wanted in ranks[lowrank].items():
+        layer = network.layer(name)
+        decompose = cp.decompose if isinstance(wanted, int) else tensor_train.decompose
+        form = (tucker.decompose if lowrank == "tucker" and name != "trunk" else decompose)(
+            layer.tensor(), wanted, found[name]
+        )
+        network.replace(name, layer.in_form(form))
     return network
 
 
-@pytest.mark.parametrize("lowrank", ["dense", "tucker", "cp"])
+@pytest.mark.parametrize("lowrank", ["dense", "tucker", "cp", "train"])
 @pytest.mark.parametrize(
     "dense",
     [frozenset(c) for size in range(4) for c in combinations(LAYERS, size)],

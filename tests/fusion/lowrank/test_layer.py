@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from fusion.errors import FusionError
-from fusion.lowrank import cp, tucker
-from fusion.lowrank.layer import Form, LowRankLayer, decomposed
+from fusion.lowrank import cp, tensor_train, tucker
+from fusion.lowrank.form import Form
+from fusion.lowrank.layer import LowRankLayer
 from fusion.lowrank.metric import Metric
 
 _RNG = np.random.default_rng(0)
@@ -26,6 +27,9 @@ _CASES: list[tuple[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]] | Form
     ("tucker stack, cores whole", tucker.decompose(_STACK, (None, 2, 4), Metric.plain(3)), 2),
     ("tucker stack, one unit wide", tucker.decompose(_STACK, (None, 1, 3), Metric.plain(3)), 2),
     ("tucker matrix", tucker.decompose(_MATRIX, (4, 4), Metric.plain(2)), 1),
+    ("train matrix", tensor_train.decompose(_MATRIX, (4,), Metric.plain(2)), 1),
+    ("train input", tensor_train.decompose(_INPUT, (5, 4), Metric.plain(3)), 1),
+    ("train stack", tensor_train.decompose(_STACK, (3, 4), Metric.plain(3)), 2),
     ("tucker, input whole", tucker.decompose(_MATRIX, (3, None), Metric.plain(2)), 1),
 ]
 
@@ -58,11 +62,50 @@ def test_whole_modes_on_both_sides_are_refused() -> None:
         LowRankLayer(form, out_modes=2)
 
 
-@pytest.mark.parametrize("ranks", [6, (4, 3, 3)])
-def test_decomposing_keeps_the_layer_near_its_tensor_and_trainable(ranks: int | tuple[int, ...]) -> None:
-    layer = LowRankLayer(_INPUT, out_modes=1)
-    small = decomposed(layer, ranks, Metric.plain(3), seed=0)
+@pytest.mark.parametrize(
+    "form",
+    [
+        cp.decompose(_INPUT, 6, Metric.plain(3)),
+        tucker.decompose(_INPUT, (4, 3, 3), Metric.plain(3)),
+        tensor_train.decompose(_INPUT, (4, 3), Metric.plain(3)),
+    ],
+    ids=["cp", "tucker", "train"],
+)
+def test_another_form_keeps_the_layer_near_its_tensor_and_trainable(form: Form) -> None:
+    layer = LowRankLayer(_INPUT, out_modes=1, bias=np.arange(10, dtype=np.float32))
+    small = layer.in_form(form)
+    assert small.shape == layer.shape
     assert sum(p.numel() for p in small.parameters()) < _INPUT.size
     assert Metric.plain(3).error(_INPUT, small.tensor()) < 0.9
+    np.testing.assert_array_equal(small.bias.numpy(), np.arange(10))
     small(torch.ones(2, 24)).sum().backward()
     assert all(parameter.grad is not None for parameter in small.parameters())
+
+
+@pytest.mark.parametrize(("name", "form", "out_modes"), _CASES, ids=[case[0] for case in _CASES])
+def test_a_component_can_be_removed_and_a_mode_thinned_out(
+    name: str, form: np.ndarray[tuple[int, ...], np.dtype[np.float64]] | Form, out_modes: int
+) -> None:
+    layer = LowRankLayer(form, out_modes=out_modes)
+    for units in layer.components("layer"):
+        if units.count > 1:
+            before = layer.tensor()
+            # A component that is multiplied by nothing can go unnoticed.
+            weight, axis = units.gate
+            with torch.no_grad():
+                weight.array.select(axis, 0).zero_()
+            silent = layer.tensor()
+            units.keep(np.arange(1, units.count))
+            layer.replan()
+            np.testing.assert_allclose(layer.tensor(), silent, atol=1e-6)
+            # In a Tucker form of a matrix the other mode has lost its partner with it.
+            assert np.linalg.norm(before - silent) > 1e-3 or before.ndim == 2
+    expected = layer.tensor()
+    last = len(layer.shape) - 1
+    weight, axis = layer.mode_slice(last)
+    weight.select(axis, np.array([0, 2, 3]))
+    layer.replan()
+    np.testing.assert_allclose(layer.tensor(), expected[..., [0, 2, 3]], atol=1e-6)
+    matrix = layer.tensor().reshape(-1, int(np.prod(layer.shape[out_modes:])))
+    x = torch.ones(1, matrix.shape[1])
+    np.testing.assert_allclose(layer(x).detach().numpy()[0], matrix.sum(axis=1), rtol=1e-3, atol=1e-3)
