@@ -9,7 +9,7 @@ from fusion import yaml_file
 from fusion.pipeline import fuse
 from fusion.progress import stages
 from fusion.recipe import Preset, Recipe, preset
-from fusion.teachers.library import load
+from fusion.teachers.folder import load
 from fusion.telemetry.dataset import Dataset
 from inference.console import console, print_next
 from inference.inspection import passport_tables
@@ -26,7 +26,8 @@ def run(*, data: Path, teachers: Path, out: Path, recipe: str, seed: int | None,
         chosen = chosen.model_copy(update={"seed": seed})
     started = time.perf_counter()
     with stages() as told:
-        passport = fuse(Dataset.load(data), load(teachers), chosen, out, told)
+        dataset = Dataset.load(data)
+        passport = fuse(dataset, load(teachers, dataset), chosen, out, told)
     if as_json:
         print(passport.model_dump_json(indent=1))
         return

@@ -66,7 +66,7 @@ def fuse(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, out:
     jury = Jury(dataset, teachers)
     targets = make_targets(dataset, teachers, label_share=recipe.label_share, told=_part(told, "targets"))
     work = _start(dataset, targets, recipe)
-    decisions = [_reason(targets), *_follow(recipe, work, dataset, jury, told)]
+    decisions = [*_reasons(targets), *_follow(recipe, work, dataset, jury, told)]
     network, test = work.network, _columns(dataset, Split.TEST, work)
     told("export", 0.0, "measuring execution forms")
     execution = choose_execution(network, dataset.behaviours, test)
@@ -150,12 +150,18 @@ def _columns(dataset: Dataset, split: Split, work: Work) -> NDArray[np.float32]:
     return np.ascontiguousarray(dataset.features[dataset.rows(split)][:, work.columns])
 
 
-def _reason(targets: Targets) -> str:
+def _reasons(targets: Targets) -> list[str]:
     said = (
         f"{behaviour} from {' + '.join(f'{weight:.2f} {name}' for name, weight in chosen.items())}"
         for behaviour, chosen in targets.weights.items()
     )
-    return f"targets (weights chosen on validation players): {'; '.join(said)}"
+    reasons = [f"targets (weights chosen on validation players): {'; '.join(said)}"]
+    if targets.imported:
+        reasons.append(
+            f"imported teachers ({', '.join(targets.imported)}) were asked directly, not out of fold: they cannot be "
+            "trained again here, so what they learnt by heart of training players is passed on"
+        )
+    return reasons
 
 
 def _manifest(dataset: Dataset, work: Work, recipe: Recipe) -> Manifest:
