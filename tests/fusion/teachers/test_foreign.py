@@ -35,19 +35,17 @@ def test_a_sound_model_is_read() -> None:
 
 @given(kept=st.integers(0, len(linear(WEIGHTS).SerializeToString()) - 1))
 def test_a_truncated_file_is_refused_wherever_it_was_cut(kept: int) -> None:
-    content = linear(WEIGHTS).SerializeToString()
     try:
-        model = ForeignModel(content[:kept], "m.onnx")
-    except FusionError as error:
-        assert error.where.startswith("m.onnx")
-    else:
-        # What was cut off says nothing about the graph: which operators' versions it wants, at the file's end.
-        assert model.run({"x": matrix((1.0, 2.0))})["y"].shape == (1, 1)
+        model = ForeignModel(linear(WEIGHTS).SerializeToString()[:kept], "m.onnx")
+    except FusionError:
+        return
+    # What was cut off says nothing about the graph: which operators' versions it wants, at the file's end.
+    assert model.run({"x": matrix((1.0, 2.0))})["y"].shape == (1, 1)
 
 
 def test_what_is_no_onnx_is_refused() -> None:
     for content in (b"", b"\x00" * 100, b"not a model"):
-        with pytest.raises(FusionError, match="m.onnx"):
+        with pytest.raises(FusionError, match=r"m\.onnx: got"):
             ForeignModel(content, "m.onnx")
 
 

@@ -8,6 +8,7 @@ import pytest
 from fusion import yaml_file
 from fusion.errors import FusionError
 from fusion.teachers.import_card import ImportCard, Scale
+from inference.contract.behaviours import DEFAULT_BEHAVIOURS
 
 CARD = """
 features: [sessions_7d, tenure_days]
@@ -63,8 +64,6 @@ def test_what_cannot_be_meant_is_told(written: str, instead: str, message: str) 
 
 def test_kinds_say_whether_they_are_links_already() -> None:
     churn, sessions = _read(CARD).behaviours
-    from inference.contract.behaviours import DEFAULT_BEHAVIOURS
-
     # The logit of 1/2 is 0: what is left is the bias.
     assert churn.links(np.array([0.5]), DEFAULT_BEHAVIOURS["churn_7d"])[0] == pytest.approx(0.5)
     assert sessions.links(np.array([2.0]), DEFAULT_BEHAVIOURS["sessions_7d"])[0] == 2.0
