@@ -159,7 +159,7 @@ def _reasons(targets: Targets) -> list[str]:
     if targets.imported:
         reasons.append(
             f"imported teachers ({', '.join(targets.imported)}) were asked directly, not out of fold: they cannot be "
-            "trained again here, so what they learnt by heart of training players is passed on"
+            "trained again here, so what they may have learnt by heart of training players is passed on"
         )
     return reasons
 

@@ -80,23 +80,29 @@ class Answer(_Part):
             return links
         return links / self.calibration.temperature + self.calibration.bias
 
-    def add_to(self, graph: Graph, value: str) -> str:
-        """The same as nodes of a graph, in double precision: a probability close to 1 has no logit in single."""
-        links = graph.op("Cast", value, to=TensorProto.DOUBLE)
 
-        def number(value: float) -> str:
-            return graph.constant(value, np.float64)
+def add_links(graph: Graph, values: str, kind: Scale, calibration: Calibration | None) -> str:
+    """`Answer.links` of some columns as nodes of a graph.
 
-        if self.kind is Scale.PROBABILITY:
-            likely = graph.op("Max", links, number(_LEAST_PROBABILITY))
-            likely = graph.op("Min", likely, number(1.0 - _LEAST_PROBABILITY))
-            links = graph.op("Log", graph.op("Div", likely, graph.op("Sub", number(1.0), likely)))
-        elif self.kind is Scale.VALUE:
-            links = graph.op("Log", graph.op("Add", graph.op("Max", links, number(0.0)), number(1.0)))
-        if self.calibration is not None:
-            links = graph.op("Div", links, number(self.calibration.temperature))
-            links = graph.op("Add", links, number(self.calibration.bias))
-        return links
+    In double precision, where anything is computed: a probability close to 1 has no logit in single.
+    """
+    if kind.is_link and calibration is None:
+        return graph.op("Cast", values, to=TensorProto.FLOAT)
+
+    def number(value: float) -> str:
+        return graph.constant(value, np.float64)
+
+    links = graph.op("Cast", values, to=TensorProto.DOUBLE)
+    if kind is Scale.PROBABILITY:
+        likely = graph.op("Max", links, number(_LEAST_PROBABILITY))
+        likely = graph.op("Min", likely, number(1.0 - _LEAST_PROBABILITY))
+        links = graph.op("Log", graph.op("Div", likely, graph.op("Sub", number(1.0), likely)))
+    elif kind is Scale.VALUE:
+        links = graph.op("Log", graph.op("Add", graph.op("Max", links, number(0.0)), number(1.0)))
+    if calibration is not None:
+        links = graph.op("Div", links, number(calibration.temperature))
+        links = graph.op("Add", links, number(calibration.bias))
+    return graph.op("Cast", links, to=TensorProto.FLOAT)
 
 
 class ImportCard(_Part):

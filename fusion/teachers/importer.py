@@ -7,6 +7,7 @@ the link scale. So nothing that comes later (hashes, costs, fusion) knows where 
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from fusion.errors import FusionError
 from fusion.onnx_graph import Graph
 from fusion.teachers.families import IMPORTED
 from fusion.teachers.foreign import ForeignModel
-from fusion.teachers.import_card import Scale
+from fusion.teachers.import_card import Scale, add_links
 from fusion.teachers.library import qualities
 from fusion.teachers.onnx_teacher import FEATURES, LINKS, OnnxTeacher
 from fusion.teachers.parity import check_parity
@@ -246,12 +247,16 @@ def _wrap(model: ForeignModel, card: ImportCard, places: Places, widths: Mapping
         for output, value in model.add_to(graph, feeds).items()
     }
     links = []
-    for answer, (output, column) in places.items():
-        number = graph.op("Gather", rows[output], graph.constant([column], np.int64), axis=1)
-        links.append(answer.add_to(graph, number))
-    together = graph.op("Concat", *links, axis=1)
+    # Columns that are alike in all else go together: one node for all of them instead of one for each.
+    for (output, kind, calibration), alike in groupby(places, lambda a: (places[a][0], a.kind, a.calibration)):
+        columns = [places[answer][1] for answer in alike]
+        values = rows[output]
+        if columns != list(range(widths[output])):
+            values = graph.op("Gather", values, graph.constant(columns, np.int64), axis=1)
+        links.append(add_links(graph, values, kind, calibration))
+    together = graph.op("Concat", *links, axis=1) if len(links) > 1 else links[0]
     try:
-        return graph.serialise(graph.op("Cast", together, to=onnx.TensorProto.FLOAT), LINKS, len(links))
+        return graph.serialise(together, LINKS, len(places))
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise FusionError(
             model.where, got=str(error), expected="a model that follows the ONNX specification"
