@@ -29,7 +29,8 @@ from fusion.steps.distil import Distil, Finetune
 from fusion.steps.prune import PruneFeatures, PruneNeurons, PruneRanks, PruneWeights
 from fusion.steps.quantize import Quantize
 from fusion.teachers import specs
-from fusion.teachers.library import load, train
+from fusion.teachers.folder import load
+from fusion.teachers.library import train
 from fusion.telemetry.dataset import Split, build
 from fusion.telemetry.log import read_log
 from fusion.telemetry.sources import data_folder, find_log
@@ -93,7 +94,7 @@ def main() -> None:
             teacher_set = specs.preset(specs.Preset.FULL, dataset.behaviours)
             teachers = train(dataset, teacher_set.teachers, Path(scratch), progress=told)
         else:
-            teachers = load(arguments.teachers)
+            teachers = load(arguments.teachers, dataset)
         material = Material.prepare(dataset, teachers, base, part(told, "targets"))
         bench = Bench.prepare(material, base, part(told, "dense"), judged_on=Split.TEST)
         rows = {"dense": _measured(bench, base)}

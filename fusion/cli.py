@@ -82,7 +82,7 @@ def train(
 @app.command()
 def fuse(
     data_folder: Annotated[Path, typer.Argument(metavar="DATA", help="Dataset that `playfuse data` wrote.")],
-    teachers: Annotated[Path, typer.Argument(help="Teachers that `playfuse train` wrote.")],
+    teachers: Annotated[Path, typer.Argument(help="Folder of teachers: what `playfuse train` wrote, and your own.")],
     out: Annotated[Path, typer.Option(help="Folder to write the artifact to.")],
     recipe: Annotated[str, typer.Option(help="full, demo, or a YAML file.")] = "full",
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)] = None,

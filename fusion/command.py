@@ -11,14 +11,17 @@ from fusion.pipeline import fuse
 from fusion.progress import stages
 from fusion.recipe import Preset, Recipe, preset
 from fusion.search.budget import load_budget
-from fusion.teachers.library import load
+from fusion.teachers.folder import load
 from fusion.telemetry.dataset import Dataset
 from inference.console import console, notes, print_next
 from inference.inspection import passport_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fusion.pipeline import Told
     from fusion.search.budget import Budget
+    from fusion.teachers.onnx_teacher import OnnxTeacher
     from inference.contract.passport import Passport
 
 
@@ -43,10 +46,12 @@ def run(
         chosen = chosen.model_copy(update={"seed": seed})
     started = time.perf_counter()
     with stages() as told:
+        dataset = Dataset.load(data)
+        known = load(teachers, dataset)
         if budget is None:
-            passport = fuse(Dataset.load(data), load(teachers), chosen, out, told)
+            passport = fuse(dataset, known, chosen, out, told)
         else:
-            passport = _search(load_budget(budget), data, teachers, chosen, out, study, told)
+            passport = _search(load_budget(budget), dataset, known, chosen, out, study, told)
     if as_json:
         print(passport.model_dump_json(indent=1))
         return
@@ -57,14 +62,20 @@ def run(
 
 
 def _search(
-    budget: Budget, data: Path, teachers: Path, base: Recipe, out: Path, study: Path | None, told: Told
+    budget: Budget,
+    dataset: Dataset,
+    teachers: Sequence[OnnxTeacher],
+    base: Recipe,
+    out: Path,
+    study: Path | None,
+    told: Told,
 ) -> Passport:
     # Optuna takes half a second to load.
     from fusion.search.strategy import fuse_within
 
     file = study or out.with_name(f"{out.name}.search.sqlite")
     try:
-        return fuse_within(budget, Dataset.load(data), load(teachers), base, out, file, told)[0]
+        return fuse_within(budget, dataset, teachers, base, out, file, told)[0]
     except KeyboardInterrupt:
         notes.print(f"\nstopped; what was tried is in {file}: the same command goes on from there", soft_wrap=True)
         raise

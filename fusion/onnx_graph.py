@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike, NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, compose, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 OPSET: Final = 18
 ML_OPSET: Final = 3
@@ -16,7 +19,10 @@ IR_VERSION: Final = 9
 
 ML_DOMAIN: Final = "ai.onnx.ml"
 
-Stored = type[np.float32 | np.float16 | np.int64 | np.uint8]
+_INCLUDED: Final = "model/"
+"""Begins every name of an included graph, so that none is one of ours."""
+
+Stored = type[np.float32 | np.float64 | np.float16 | np.int64 | np.uint8]
 """Types of arrays in a file."""
 
 
@@ -28,6 +34,9 @@ class Graph:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
+        self._functions: list[onnx.FunctionProto] = []
+        self._opsets = {"": OPSET, ML_DOMAIN: ML_OPSET}
+        self._ir_version = IR_VERSION
 
     def input(self, name: str, shape: tuple[int, ...]) -> str:
         """A float32 input of shape (rows, *shape)."""
@@ -60,6 +69,25 @@ class Graph:
         """`value @ weight.T + bias`, weight (out, in) as torch keeps it, value (rows, in)."""
         return self.op("Gemm", value, self.constant(weight), self.constant(bias), transB=1)
 
+    def include(self, model: onnx.ModelProto, feeds: Mapping[str, str]) -> dict[str, str]:
+        """All nodes of another model; once per graph, for its operator sets become those of the whole graph.
+
+        Args:
+            model: with the nodes and constants to take over.
+            feeds: its inputs → the values of this graph that go there.
+
+        Returns:
+            Its outputs → the values of this graph that they became.
+        """
+        inside = compose.add_prefix(model, _INCLUDED)
+        self._nodes += [helper.make_node("Identity", [value], [_INCLUDED + name]) for name, value in feeds.items()]
+        self._nodes += inside.graph.node
+        self._constants += inside.graph.initializer
+        self._functions += inside.functions
+        self._opsets |= {opset.domain: opset.version for opset in inside.opset_import}
+        self._ir_version = max(self._ir_version, inside.ir_version)
+        return {output.name: _INCLUDED + output.name for output in model.graph.output}
+
     def serialise(self, output: str, name: str, width: int) -> bytes:
         """The finished model with one output `name`, (rows, width) float32, checked against the ONNX specification."""
         self._nodes.append(helper.make_node("Identity", [output], [name]))
@@ -70,7 +98,12 @@ class Graph:
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", width])],
             self._constants,
         )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(ML_DOMAIN, ML_OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="playfuse")
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid(domain, version) for domain, version in self._opsets.items()],
+            functions=self._functions,
+            ir_version=self._ir_version,
+            producer_name="playfuse",
+        )
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))

@@ -67,7 +67,7 @@ def build(material: Material, recipe: Recipe, out: Path, told: Told, *, decision
     dataset, teachers = material.dataset, material.teachers
     jury = Jury(dataset, teachers, Split.TEST)
     work = material.start(recipe)
-    decisions = [*decisions, _reason(material.targets), *_follow(recipe, work, material, jury, told)]
+    decisions = [*decisions, *_reasons(material.targets), *_follow(recipe, work, material, jury, told)]
     network, test = work.network, material.features(Split.TEST, work.columns)
     told("export", 0.0, "measuring execution forms")
     execution = choose_execution(network, dataset.behaviours, test)
@@ -117,12 +117,18 @@ def _unused(name: str, taken: Sequence[str]) -> str:
     return f"{name} {count + 1}" if count else name
 
 
-def _reason(targets: Targets) -> str:
+def _reasons(targets: Targets) -> list[str]:
     said = (
         f"{behaviour} from {' + '.join(f'{weight:.2f} {name}' for name, weight in chosen.items())}"
         for behaviour, chosen in targets.weights.items()
     )
-    return f"targets (weights chosen on validation players): {'; '.join(said)}"
+    reasons = [f"targets (weights chosen on validation players): {'; '.join(said)}"]
+    if targets.imported:
+        reasons.append(
+            f"imported teachers ({', '.join(targets.imported)}) were asked directly, not out of fold: they cannot be "
+            "trained again here, so what they may have learnt by heart of training players is passed on"
+        )
+    return reasons
 
 
 def _manifest(material: Material, work: Work, recipe: Recipe) -> Manifest:

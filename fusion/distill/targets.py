@@ -10,7 +10,7 @@ import numpy as np
 
 from fusion.distill.selection import select_weights
 from fusion.errors import FusionError
-from fusion.teachers.families import FAMILIES
+from fusion.teachers.families import FAMILIES, IMPORTED
 from fusion.teachers.library import cross_fit, links_of
 from fusion.telemetry.dataset import Split
 from inference.contract.behaviours import from_link
@@ -33,18 +33,21 @@ class Targets:
         training: (rows, behaviours) float32: a probability, or log1p of an amount.
         validation: (rows, behaviours) float32, likewise.
         weights: behaviour → teacher → its weight in the average; teachers of weight 0 left out.
+        imported: those of the teachers used that answered for the training players though they may know them: nobody
+            here can train them anew without them.
     """
 
     training: NDArray[np.float32]
     validation: NDArray[np.float32]
     weights: dict[str, dict[str, float]]
+    imported: tuple[str, ...]
 
 
 def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: float, told: Told) -> Targets:
     """Ask the teachers, weigh them on the validation players, mix the labels in.
 
     A teacher whose family learns its training rows by heart (trees) is asked out of fold (`cross_fit`), and only if its
-    answers are used.
+    answers are used. An imported one is asked directly, whatever it is.
 
     Args:
         dataset: with training and validation players.
@@ -90,6 +93,7 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
         training=_blend(dataset, training_rows, learnt, weights, label_share),
         validation=_blend(dataset, validation_rows, said, weights, label_share),
         weights=weights,
+        imported=tuple(teacher.card.name for teacher in used if teacher.card.family == IMPORTED),
     )
 
 

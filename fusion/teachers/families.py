@@ -18,3 +18,6 @@ FAMILIES: Final[Mapping[str, AnyTrainer]] = MappingProxyType(
         "logistic": logistic.TRAINER,
     }
 )
+
+IMPORTED: Final = "imported"
+"""Family of teachers that a studio brings: nobody here can train them again, or knows what they were trained on."""

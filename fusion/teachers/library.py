@@ -1,4 +1,4 @@
-"""Teachers on disk and at work: train a set of them, load them, ask them about a dataset, cross-fit their answers."""
+"""Teachers at work: train a set of them and write them, ask them about a dataset, cross-fit their answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import ValidationError
 
 from fusion.errors import FusionError
 from fusion.evaluate import quality
@@ -119,7 +118,7 @@ def links_of(teacher: Teacher, dataset: Dataset, rows: NDArray[np.int64]) -> NDA
 
     Raises:
         FusionError: the dataset lacks one of its features, or means something else by one of its behaviours, or was
-            computed by another version of the features.
+            computed by another version of the features; or an answer is no number.
     """
     card = teacher.card
     _check_fits(card, dataset)
@@ -130,6 +129,14 @@ def links_of(teacher: Teacher, dataset: Dataset, rows: NDArray[np.int64]) -> NDA
         chunk = rows[start : start + _SEQUENCE_CHUNK_ROWS]
         sequences = dataset.sequences(chunk) if card.uses_sequences else None
         links[start : start + len(chunk)] = teacher.links(dataset.features[chunk][:, columns], sequences)
+    strange = int((~np.isfinite(links)).any(axis=1).sum())
+    if strange:
+        raise FusionError(
+            where=f"teacher {card.name} on dataset {dataset.name}",
+            got=f"NaN or infinity for {strange} of {len(links)} rows",
+            expected="a number for every row",
+            fix="Unknown features are NaN: a model of your own says in its card what it wants for them (`missing`).",
+        )
     return links
 
 
@@ -228,55 +235,3 @@ def write(teacher: OnnxTeacher, folder: Path) -> None:
             path.unlink(missing_ok=True)
         if model.is_file() and not card.exists():
             model.unlink()
-
-
-def load(folder: Path) -> list[OnnxTeacher]:
-    """Read all teachers of a folder, in order of their names, and verify each.
-
-    Raises:
-        FusionError: there is none, a card or a model is missing, damaged or not what the other one says, or a name
-            or family is not what it should be.
-    """
-    cards = sorted(folder.glob("*.json"))
-    orphans = sorted(set(folder.glob("*.onnx")) - {path.with_suffix(".onnx") for path in cards})
-    if orphans:
-        raise FusionError(
-            where=str(orphans[0]),
-            got="no card beside it",
-            expected=orphans[0].with_suffix(".json").name,
-            fix="Its training was cut short: train it again, or delete it.",
-        )
-    if not cards:
-        raise FusionError(
-            where=str(folder),
-            got="no teacher" if folder.is_dir() else "no such folder",
-            expected="a folder of <name>.onnx and <name>.json",
-            fix="Train some with `playfuse train`.",
-        )
-    return [_read(path) for path in cards]
-
-
-def _read(path: Path) -> OnnxTeacher:
-    try:
-        card = TeacherCard.model_validate_json(path.read_bytes())
-        model = path.with_suffix(".onnx").read_bytes()
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        raise FusionError(
-            where=f"{path}: {'.'.join(str(step) for step in fault['loc'])}",
-            got=fault["msg"],
-            expected="the card of a teacher",
-            fix="Train it again, or delete it.",
-        ) from error
-    except OSError as error:
-        raise FusionError(
-            where=str(error.filename), got=error.strerror, expected="a readable file", fix="Train it again."
-        ) from error
-    if card.name != path.stem or card.family not in FAMILIES:
-        raise FusionError(
-            where=str(path),
-            got=f"teacher {card.name} of family {card.family}",
-            expected=f"name {path.stem}, as the file's, and a family out of {', '.join(FAMILIES)}",
-            fix="Give every teacher its own name: two of one name cannot be told apart.",
-        )
-    return OnnxTeacher(model, card)

@@ -16,7 +16,10 @@ DAY_SECONDS = 86_400
 LONG_SESSION_SECONDS = HOUR_SECONDS
 """A session longer than this is a long one (`next_session_long`)."""
 
-Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
+"""Of behaviours, features and models: lower-case letters, digits and underscores, a letter first."""
+
+Identifier = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 class Kind(StrEnum):

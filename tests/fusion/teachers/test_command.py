@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from fusion.cli import app
 from fusion.errors import FusionError
-from fusion.teachers.library import load
+from fusion.teachers.folder import load
 from fusion.telemetry.dataset import Dataset
 
 if TYPE_CHECKING:

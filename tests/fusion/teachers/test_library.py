@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fusion.errors import FusionError
 from fusion.evaluate import quality
-from fusion.teachers.library import best, cross_fit, links_of, load, qualities, train, whole_players, write
+from fusion.teachers.folder import load
+from fusion.teachers.library import best, cross_fit, links_of, qualities, train, whole_players, write
 from fusion.teachers.onnx_teacher import OnnxTeacher
 from fusion.teachers.specs import TeacherSpec
 from fusion.telemetry.dataset import Dataset, Split
