@@ -1,9 +1,9 @@
 """Large embedding tables as tensor-train matrices [Oseledets 2010; of embeddings: Hrinchuk et al. 2020,
 arXiv:1901.10787].
 
-A table of v = v₁ v₂ v₃ rows and d = d₁ d₂ d₃ columns is a chain of cores (rank, vₖ, dₖ, rank). A row's number, written in
-the mixed base (v₁, v₂, v₃), picks one slice of each core; their product is the row. The table itself is never built: a
-million rows cost as much to serve as ten thousand.
+A table of v = v₁ v₂ v₃ rows and d = d₁ d₂ d₃ columns is a chain of cores (rank, vₖ, dₖ, rank). A row's number, written
+in the mixed base (v₁, v₂, v₃), picks one slice of each core; their product is the row. The table itself is never built:
+a million rows cost as much to serve as ten thousand.
 """
 
 from __future__ import annotations
