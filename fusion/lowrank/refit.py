@@ -73,6 +73,11 @@ class Drift:
     statistics: Statistics
 
     @classmethod
+    def none(cls, statistics: Statistics) -> Drift:
+        """The layer's inputs are what they were."""
+        return cls(statistics.mean, np.zeros_like(statistics.inputs), statistics)
+
+    @classmethod
     def between(cls, before: NDArray[np.float64], now: NDArray[np.float64], statistics: Statistics) -> Drift:
         """Measure it.
 

@@ -83,17 +83,23 @@ def measure(layers: Mapping[str, LowRankLayer], predict: Callable[[], Tensor]) -
             hook.remove()
     calls = [(name, output) for name, found in seen.items() for _, output in found]
     spread = links.detach().std(dim=0).clamp(min=1e-6)
-    gradients = {name: np.zeros((found[0][1].shape[1],) * 2) for name, found in seen.items()}
+    gradients = {name: np.zeros((found[0][1].shape[-1],) * 2) for name, found in seen.items()}
+    reached = [torch.zeros(output.shape[:-1], dtype=torch.bool) for _, output in calls]
     for column in range(links.shape[1]):
         target = links[:, column].sum() / spread[column]
-        for (name, _), gradient in zip(
-            calls, torch.autograd.grad(target, [output for _, output in calls], retain_graph=True), strict=True
-        ):
+        found = torch.autograd.grad(target, [output for _, output in calls], retain_graph=True)
+        for index, ((name, _), gradient) in enumerate(zip(calls, found, strict=True)):
             gradients[name] += _gram(gradient) / len(links)
-    inputs = {name: torch.cat([value for value, _ in found]) for name, found in seen.items()}
+            reached[index] |= gradient.any(dim=-1)
+    inputs = defaultdict(list)
+    values = [value for found in seen.values() for value, _ in found]
+    for (name, _), value, counts in zip(calls, values, reached, strict=True):
+        # Padding reaches no prediction: what a layer reads there does not matter.
+        inputs[name].append(value[counts] if counts.any() else value.flatten(0, -2))
+    read = {name: torch.cat(found) for name, found in inputs.items()}
     return {
         name: Statistics(_gram(value) / len(value), value.double().mean(dim=0).numpy(), gradients[name])
-        for name, value in inputs.items()
+        for name, value in read.items()
     }
 
 
@@ -135,5 +141,5 @@ def _by_mode(moment: NDArray[np.float64], sizes: tuple[int, ...]) -> tuple[NDArr
 
 
 def _gram(values: Tensor) -> NDArray[np.float64]:
-    array = values.detach().double()
+    array = values.detach().double().flatten(0, -2)
     return np.asarray((array.T @ array).numpy())

@@ -14,13 +14,13 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from fusion.onnx_graph import Graph
-from fusion.teachers.examples import Examples, Windows
-from fusion.teachers.inputs import Scaling
-from fusion.teachers.onnx_teacher import FEATURES, LINKS, SEQUENCES
+from fusion.teachers.examples import Examples
+from fusion.teachers.onnx_teacher import LINKS
 from fusion.teachers.parity import check_parity
+from fusion.teachers.scaled import ScaledInputs
 from fusion.teachers.teacher import Fitted, Progress, Settings, Task
 from fusion.training import Learner, Schedule, predict, train
-from inference.contract.features import SEQUENCE_CHANNELS, SEQUENCE_LENGTH
+from inference.contract.features import SEQUENCE_CHANNELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,15 @@ class Encoder(nn.Module, ABC):
         """Nodes of a graph from (rows, T, channels), scaled, to (rows, width), the state after the newest session."""
 
 
-class Network(Learner[Examples]):
+class GraphLearner(Learner[Examples]):
+    """A learner that can write itself into a graph."""
+
+    @abstractmethod
+    def add_to(self, graph: Graph, features: str, sequences: str | None) -> str:
+        """The same, without dropout, as nodes of a graph from scaled inputs to links: every row with its own window."""
+
+
+class Network(GraphLearner):
     """Features, and the encoded sequence where there is an encoder, through ReLU layers to one link per behaviour.
 
     Args:
@@ -92,7 +100,7 @@ class Network(Learner[Examples]):
         return links
 
     def add_to(self, graph: Graph, features: str, sequences: str | None) -> str:
-        """The same, without dropout, as nodes of a graph: every row with its own window."""
+        """See `GraphLearner`."""
         value = features
         if self.encoder is not None and sequences is not None:
             value = graph.op("Concat", self.encoder.add_to(graph, sequences), features, axis=1)
@@ -132,52 +140,27 @@ class NetworkTrainer(Generic[NetworkSettingsT]):
         Raises:
             FusionError: the training rows lack labels, or the graph departs from torch by more than 1e-4.
         """
-        names = task.usable_features()
-        scaling = Scaling.of_features(task.features(task.training, names))
-        sequence_scaling = None
-        if self.encoder is not None:
-            anchors = Windows.shared(task.dataset.histories, task.training).anchors
-            sequence_scaling = Scaling.of_sequences(task.dataset.sequences(anchors))
-
-        def examples(windows: Windows) -> Examples:
-            sequences = None
-            if sequence_scaling is not None:
-                sequences = torch.from_numpy(sequence_scaling.apply(task.dataset.sequences(windows.anchors)))
-            return Examples(
-                torch.from_numpy(scaling.apply(task.features(windows.rows, names))),
-                torch.from_numpy(task.targets(windows.rows)),
-                sequences,
-                torch.from_numpy(windows.window),
-                torch.from_numpy(windows.place),
-            )
-
-        def shared(rows: NDArray[np.int64]) -> Examples:
-            histories = task.dataset.histories
-            return examples(Windows.own(rows) if self.encoder is None else Windows.shared(histories, rows))
-
+        inputs = ScaledInputs.measure(task, sequences=self.encoder is not None)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             encoder = self.encoder(settings, len(SEQUENCE_CHANNELS)) if self.encoder else None
-            network = Network(len(names), settings.hidden, len(task.behaviours), encoder, settings.dropout)
-            train(network, task.behaviours, shared(task.training), shared(task.validation), settings, progress)
-        model = _graph(network, scaling, sequence_scaling)
-        probe = task.validation[:_PARITY_ROWS]
-        expected = predict(network, examples(Windows.own(probe)))
-        sequences = task.dataset.sequences(probe) if sequence_scaling is not None else None
-        check_parity(model, task.features(probe, names), sequences, expected)
-        return Fitted(
-            model=model,
-            features=names,
-            uses_sequences=sequence_scaling is not None,
-            parameters=sum(parameter.numel() for parameter in network.parameters()),
-        )
+            network = Network(len(inputs.names), settings.hidden, len(task.behaviours), encoder, settings.dropout)
+            training, validation = (inputs.shared(task, rows)[0] for rows in (task.training, task.validation))
+            train(network, task.behaviours, training, validation, settings, progress)
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        return write(network, inputs, task, parameters)
 
 
-def _graph(network: Network, scaling: Scaling, sequence_scaling: Scaling | None) -> bytes:
+def write(network: GraphLearner, inputs: ScaledInputs, task: Task, parameters: int) -> Fitted:
+    """The graph of a trained network, proven to compute what torch computes on rows of the validation players.
+
+    Raises:
+        FusionError: the graph departs from torch by more than 1e-4.
+    """
     graph = Graph("teacher")
-    features = scaling.add_to(graph, graph.input(FEATURES, scaling.median.shape))
-    sequences = None
-    if sequence_scaling is not None:
-        raw = graph.input(SEQUENCES, (SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS)))
-        sequences = sequence_scaling.add_to(graph, raw)
-    return graph.serialise(network.add_to(graph, features, sequences), LINKS, network.output.out_features)
+    model = graph.serialise(network.add_to(graph, *inputs.add_to(graph)), LINKS, len(task.behaviours))
+    probe = task.validation[:_PARITY_ROWS]
+    expected = predict(network, inputs.own(task, probe))
+    sequences = task.dataset.sequences(probe) if inputs.sequences is not None else None
+    check_parity(model, task.features(probe, inputs.names), sequences, expected)
+    return Fitted(model, inputs.names, inputs.sequences is not None, parameters)

@@ -71,17 +71,19 @@ class TcnEncoder(Encoder):
         present = graph.op("Cast", present, to=TensorProto.FLOAT)
         value, steps = sequences, SEQUENCE_LENGTH
         for level, convolution in enumerate(self.convolutions):
-            weight, steps = array(convolution.weight), steps // 2
-            pairs = graph.op("Reshape", value, whole(0, steps, weight.shape[1]))
-            mixed = graph.op(
-                "Add", graph.op("MatMul", pairs, graph.constant(weight.T)), graph.constant(array(convolution.bias))
-            )
-            active = graph.op("Relu", mixed)
+            steps //= 2
+            pairs = graph.op("Reshape", value, whole(0, steps, -1))
+            active = graph.op("Relu", self.convolve(graph, pairs, convolution))
             if level:
                 active = graph.op("Add", active, newer(value))
             present = newer(present)
             value = graph.op("Mul", active, present)
         return graph.op("Squeeze", value, whole(1))
+
+    def convolve(self, graph: Graph, pairs: str, convolution: nn.Module) -> str:
+        """One convolution as nodes: (rows, steps, 2 * channels), two steps side by side → (rows, steps, width)."""
+        mixed = graph.op("MatMul", pairs, graph.constant(array(convolution.weight).T))
+        return graph.op("Add", mixed, graph.constant(array(convolution.bias)))
 
 
 TRAINER: Final = NetworkTrainer(TcnSettings, lambda settings, channels: TcnEncoder(channels, settings.width))
