@@ -12,10 +12,13 @@ from fusion.recipe import Preset, Recipe, preset
 from fusion.teachers.library import load
 from fusion.telemetry.dataset import Dataset
 from inference.console import console, print_next
+from inference.contract.artifact import REPORT_FILE
 from inference.inspection import passport_tables
 
 
-def run(*, data: Path, teachers: Path, out: Path, recipe: str, seed: int | None, as_json: bool) -> None:
+def run(
+    *, data: Path, teachers: Path, out: Path, recipe: str, seed: int | None, with_report: bool, as_json: bool
+) -> None:
     """Fuse and report.
 
     Raises:
@@ -26,13 +29,15 @@ def run(*, data: Path, teachers: Path, out: Path, recipe: str, seed: int | None,
         chosen = chosen.model_copy(update={"seed": seed})
     started = time.perf_counter()
     with stages() as told:
-        passport = fuse(Dataset.load(data), load(teachers), chosen, out, told)
+        passport = fuse(Dataset.load(data), load(teachers), chosen, out, told, with_report=with_report)
     if as_json:
         print(passport.model_dump_json(indent=1))
         return
     for table in passport_tables(passport):
         console.print(table)
     said = f"\nFused in {time.perf_counter() - started:.0f} s."
+    if with_report:
+        said += f" {out / REPORT_FILE} has the figures."
     print_next(said, ("playfuse", "inspect", out), ("playfuse", "serve", out))
 
 

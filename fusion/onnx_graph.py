@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OPSET: Final = 18
 ML_OPSET: Final = 3
@@ -28,6 +32,14 @@ class Graph:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
+        self._part = ""
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Name the nodes made in here after a part of the model (`part_of`), for profilers and viewers of the file."""
+        self._part, before = name, self._part
+        yield
+        self._part = before
 
     def input(self, name: str, shape: tuple[int, ...]) -> str:
         """A float32 input of shape (rows, *shape)."""
@@ -53,7 +65,8 @@ class Graph:
         """
         name = f"v{len(self._nodes)}"
         outputs = [""] * output + [name]
-        self._nodes.append(helper.make_node(kind, list(inputs), outputs, domain=domain, **attributes))
+        node = f"{self._part}_{len(self._nodes)}" if self._part else ""
+        self._nodes.append(helper.make_node(kind, list(inputs), outputs, name=node, domain=domain, **attributes))
         return name
 
     def linear(self, value: str, weight: ArrayLike, bias: ArrayLike) -> str:
@@ -74,3 +87,8 @@ class Graph:
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="playfuse")
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))
+
+
+def part_of(node: str) -> str:
+    """The part of the model that a node was made in, from its name; empty where it has none."""
+    return node.rpartition("_")[0]

@@ -1,7 +1,7 @@
 """The pipeline: teachers in, one artifact out. Every weight walks it once, in this order.
 
 targets → the recipe's steps (distil, decompose, prune, finetune, quantize) → execution form → export → parity →
-passport
+passport → report
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fusion.encoding import PiecewiseLinearEncoding
 from fusion.execution import choose_execution
 from fusion.network import FusedNetwork, Widths
 from fusion.passport import Findings, Jury, issue
+from fusion.report import page
 from fusion.steps.registry import STEPS
 from fusion.steps.step import Work
 from fusion.teachers.library import whole_players
@@ -43,7 +44,15 @@ Told = Callable[[str, float, str], None]
 """Told the stage, how far it has come (0 to 1), and a word about it."""
 
 
-def fuse(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, out: Path, told: Told) -> Passport:
+def fuse(
+    dataset: Dataset,
+    teachers: Sequence[OnnxTeacher],
+    recipe: Recipe,
+    out: Path,
+    told: Told,
+    *,
+    with_report: bool = True,
+) -> Passport:
     """Fuse the teachers into one network and write its artifact.
 
     Args:
@@ -52,6 +61,7 @@ def fuse(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, out:
         recipe: what to do, in which sizes.
         out: folder of the artifact; one that is there is replaced, whole or not at all.
         told: told how far it has come.
+        with_report: also write the passport as a page for people, about 300 kB.
 
     Returns:
         The passport, as it is in the artifact.
@@ -74,21 +84,25 @@ def fuse(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, out:
         export.served(network, test, dataset.behaviours), Engine.from_bytes(execution.model).run(test)
     )
     told("export", 0.5, "measuring quality and cost")
+    links = export.predict_links(network, test)
     passport = issue(
         dataset,
         teachers,
         work.columns,
         Findings(
-            behaviours=jury.verdict(export.predict_links(network, test), recipe.seed),
+            behaviours=jury.verdict(links, recipe.seed),
             stages=tuple(jury.stages),
+            calibration=jury.calibration(links, recipe.seed),
             model=execution.model,
-            parameters=network.parameter_count,
+            parameters=network.parameters_by_layer(),
             parity_error=parity,
             decisions=(*decisions, execution.reason),
         ),
         recipe,
     )
-    artifacts.write(out, manifest=_manifest(dataset, work, recipe), model=execution.model, passport=passport)
+    manifest = _manifest(dataset, work, recipe)
+    report = page.render(manifest, passport).encode() if with_report else None
+    artifacts.write(out, manifest=manifest, model=execution.model, passport=passport, report=report)
     told("export", 1.0, f"{out} written")
     return passport
 

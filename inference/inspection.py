@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from inference.contract.artifact import REPORT_FILE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -53,6 +55,7 @@ def _identity(artifact: Artifact) -> Table:
         "feature version": str(manifest.feature_version),
         "teachers": ", ".join(sorted(passport.lineage.teachers_sha256)),
         "built with": f"playfuse {manifest.playfuse_version}, seed {passport.seed}, {passport.machine}",
+        "report": str(artifact.path / REPORT_FILE) if manifest.has_report else "",
         "parity error": f"{passport.parity_error:.2g} between the trained network and the graph",
         "decisions": "\n".join(passport.decisions),
     }
