@@ -62,7 +62,8 @@ def file_bytes(model: bytes) -> Counter[str]:
 def kernel_us(model: bytes, lobby: NDArray[np.float32], *, runs: int = _RUNS) -> Counter[str]:
     """Part → microseconds in its kernels over some runs: one thread, and what was folded at load costs nothing.
 
-    ONNX Runtime fuses nodes and names the result after one of them, which is of the same part.
+    ONNX Runtime fuses nodes and names the result after one of them, which is of the same part. Nodes of no part count
+    under names that it makes up.
     """
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
