@@ -14,6 +14,7 @@ demo: setup ## Logs in, fused predictions out, under load; KEEP=1 leaves the ser
 
 test: setup ## Run all tests; fails below 90 % branch coverage
 	@scripts/prometheus-tools || [ -z "$$CI" ]
+	@[ -z "$$CI" ] || scripts/chromium
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup --cov --cov-report=term
 
 lint: setup ## Style, types and import contracts

@@ -92,6 +92,9 @@ def fuse(
         Path | None,
         typer.Option(help="SQLite file of the search, to go on from. By default beside OUT.", show_default=False),
     ] = None,
+    with_report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Also write report.html, about 300 kB, into the artifact.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the passport as JSON.")] = False,
 ) -> None:
     """Fuse teachers into one small low-rank network and write its artifact, ready to serve.
@@ -116,5 +119,24 @@ def fuse(
         seed=seed,
         budget=budget if auto else None,
         study=study,
+        with_report=with_report,
         as_json=as_json,
     )
+
+
+@app.command()
+def report(
+    artifact: Annotated[Path, typer.Argument(help="Folder that `playfuse fuse` wrote.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+) -> None:
+    """Make the report of an artifact anew, from its passport alone: one HTML file that loads nothing.
+
+    [bold]Examples[/]
+
+      playfuse report runs/artifact
+
+      playfuse report runs/artifact --out yesterday.html
+    """
+    from fusion.report.command import run
+
+    run(artifact=artifact, out=out)

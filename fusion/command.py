@@ -14,6 +14,7 @@ from fusion.search.budget import load_budget
 from fusion.teachers.folder import load
 from fusion.telemetry.dataset import Dataset
 from inference.console import console, notes, print_next
+from inference.contract.artifact import REPORT_FILE
 from inference.inspection import passport_tables
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def run(
     seed: int | None,
     budget: str | None,
     study: Path | None,
+    with_report: bool,
     as_json: bool,
 ) -> None:
     """Fuse and report; within a budget where one is named.
@@ -49,15 +51,17 @@ def run(
         dataset = Dataset.load(data)
         known = load(teachers, dataset)
         if budget is None:
-            passport = fuse(dataset, known, chosen, out, told)
+            passport = fuse(dataset, known, chosen, out, told, with_report=with_report)
         else:
-            passport = _search(load_budget(budget), dataset, known, chosen, out, study, told)
+            passport = _search(load_budget(budget), dataset, known, chosen, out, study, told, with_report=with_report)
     if as_json:
         print(passport.model_dump_json(indent=1))
         return
     for table in passport_tables(passport):
         console.print(table)
     said = f"\nFused in {time.perf_counter() - started:.0f} s."
+    if with_report:
+        said += f" {out / REPORT_FILE} has the figures."
     print_next(said, ("playfuse", "inspect", out), ("playfuse", "serve", out))
 
 
@@ -69,13 +73,15 @@ def _search(
     out: Path,
     study: Path | None,
     told: Told,
+    *,
+    with_report: bool,
 ) -> Passport:
     # Optuna takes half a second to load.
     from fusion.search.strategy import fuse_within
 
     file = study or out.with_name(f"{out.name}.search.sqlite")
     try:
-        return fuse_within(budget, dataset, teachers, base, out, file, told)[0]
+        return fuse_within(budget, dataset, teachers, base, out, file, told, with_report=with_report)[0]
     except KeyboardInterrupt:
         notes.print(f"\nstopped; what was tried is in {file}: the same command goes on from there", soft_wrap=True)
         raise

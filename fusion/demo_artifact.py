@@ -1,6 +1,7 @@
 """Builds the demo artifact that ships inside the package: `python -m fusion.demo_artifact`, or `make demo-artifact`.
 
-Trained on simulated players only, so that it may go anywhere; small, so that it goes with every install.
+Trained on simulated players only, so that it may go anywhere; small, so that it goes with every install: without its
+report, which `playfuse report` makes from it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def main() -> None:
     players = dataset()
     with tempfile.TemporaryDirectory() as scratch, stages() as told:
         trained = train(players, teachers(players), Path(scratch) / "teachers", seed=SEED, progress=told)
-        passport = fuse(players, trained, recipe(), FOLDER, told)
+        passport = fuse(players, trained, recipe(), FOLDER, told, with_report=False)
     for table in passport_tables(passport):
         console.print(table)
 

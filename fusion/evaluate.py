@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     _Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 RESAMPLES: Final = 200
-_COVERAGE_PERCENT: Final = (2.5, 97.5)
+COVERAGE_PERCENT: Final = (2.5, 97.5)
+"""Percentiles that bound a 95 % interval."""
 _CHUNK_CELLS: Final = 1 << 20
 
 
@@ -97,16 +98,20 @@ def paired_bootstrap(
             expected="at least two different ones, or no quality is defined",
             fix="Give more players, or leave this behaviour out.",
         )
-    draws = np.random.default_rng(seed).multinomial(
-        len(players), np.full(len(players), 1.0 / len(players)), size=resamples
-    )
-    teacher, fused = (score(draws.astype(np.float64)) for score in scores)
+    draws = draw_players(len(players), resamples, seed)
+    teacher, fused = (score(draws) for score in scores)
     return PairedQuality(
         teacher=_interval(values[0], teacher),
         fused=_interval(values[1], fused),
         change=_interval(values[1] - values[0], fused - teacher),
         rows=int(known.sum()),
     )
+
+
+def draw_players(players: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """How often each player is in each resample: (resamples, players)."""
+    shares = np.full(players, 1.0 / players)
+    return np.random.default_rng(seed).multinomial(players, shares, size=resamples).astype(np.float64)
 
 
 def _known(links: NDArray[np.floating], labels: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -117,7 +122,7 @@ def _known(links: NDArray[np.floating], labels: NDArray[np.floating]) -> NDArray
 
 def _interval(value: float, resampled: NDArray[np.float64]) -> Interval:
     # A resample that happened to miss one class altogether has no quality and says nothing.
-    low, high = np.nanpercentile(resampled, _COVERAGE_PERCENT)
+    low, high = np.nanpercentile(resampled, COVERAGE_PERCENT)
     return Interval(value=value, low=float(low), high=float(high))
 
 

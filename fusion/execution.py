@@ -42,7 +42,7 @@ class Execution:
         names = ", ".join(sorted(self.dense)) or "no layer"
         return (
             f"execution form: {names} multiplied out at load "
-            f"({self.cpu_us[self.dense]:.0f} µs CPU per lobby; all layers as factors {factored:.0f} µs)"
+            f"({self.cpu_us[self.dense]:.0f} µs CPU per lobby, with all layers as factors {factored:.0f} µs)"
         )
 
 

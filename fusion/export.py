@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fusion.errors import FusionError
-from fusion.network import LAYERS
+from fusion.network import ENCODING, LAYERS, READOUT
 from fusion.onnx_graph import Graph
 from inference.contract.artifact import PARITY_TOLERANCE, Probe
 from inference.contract.behaviours import from_link
@@ -44,10 +44,14 @@ def to_onnx(network: FusedNetwork, behaviours: Sequence[Behaviour], *, dense: fr
     graph = Graph("playfuse")
     encoding = network.encoding
     features = graph.input(INPUT_NAME, (len(encoding.features),))
-    value = _encoded(graph, encoding, features)
+    with graph.part(ENCODING):
+        value = _encoded(graph, encoding, features)
     for name in LAYERS:
-        value = graph.op("Relu", network.layer(name).add_to(graph, value, dense=name in dense))
-    return graph.serialise(_read_out(graph, value, network, behaviours), OUTPUT_NAME, len(behaviours))
+        with graph.part(name):
+            value = graph.op("Relu", network.layer(name).add_to(graph, value, dense=name in dense))
+    with graph.part(READOUT):
+        value = _read_out(graph, value, network, behaviours)
+    return graph.serialise(value, OUTPUT_NAME, len(behaviours))
 
 
 def _encoded(graph: Graph, encoding: PiecewiseLinearEncoding, features: str) -> str:

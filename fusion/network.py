@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 LAYERS: Final = ("input", "trunk", "layers")
 """Names of the layers whose weights are tensors, from the features to the behaviours."""
+ENCODING: Final = "encoding"
+READOUT: Final = "readout"
+"""What comes before the layers, and after them."""
 
 
 class Widths(NamedTuple):
@@ -86,7 +89,15 @@ class FusedNetwork(nn.Module):
     @property
     def parameter_count(self) -> int:
         """Every number the network stores, the knots of the encoding included."""
-        return sum(weight.kept for weight in self.weights()) + self.encoding.parameter_count
+        return sum(self.parameters_by_layer().values())
+
+    def parameters_by_layer(self) -> dict[str, int]:
+        """Name of each part, encoding and read-out included → numbers it stores."""
+        return {
+            ENCODING: self.encoding.parameter_count,
+            **{name: self.layer(name).kept for name in LAYERS},
+            READOUT: self.readout.kept + self.readout_bias.kept,
+        }
 
     def layer(self, name: str) -> LowRankLayer:
         """One of `LAYERS`."""

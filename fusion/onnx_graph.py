@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 OPSET: Final = 18
 ML_OPSET: Final = 3
@@ -37,6 +38,14 @@ class Graph:
         self._functions: list[onnx.FunctionProto] = []
         self._opsets = {"": OPSET, ML_DOMAIN: ML_OPSET}
         self._ir_version = IR_VERSION
+        self._part = ""
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Name the nodes made in here after a part of the model (`part_of`), for profilers and viewers of the file."""
+        self._part, before = name, self._part
+        yield
+        self._part = before
 
     def input(self, name: str, shape: tuple[int, ...]) -> str:
         """A float32 input of shape (rows, *shape)."""
@@ -62,7 +71,8 @@ class Graph:
         """
         name = f"v{len(self._nodes)}"
         outputs = [""] * output + [name]
-        self._nodes.append(helper.make_node(kind, list(inputs), outputs, domain=domain, **attributes))
+        node = f"{self._part}_{len(self._nodes)}" if self._part else ""
+        self._nodes.append(helper.make_node(kind, list(inputs), outputs, name=node, domain=domain, **attributes))
         return name
 
     def linear(self, value: str, weight: ArrayLike, bias: ArrayLike) -> str:
@@ -107,3 +117,8 @@ class Graph:
         )
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))
+
+
+def part_of(node: str) -> str:
+    """The part of the model that a node was made in, from its name; empty where it has none."""
+    return node.rpartition("_")[0]

@@ -12,14 +12,16 @@ import numpy as np
 
 from fusion.cost import LOBBY_PLAYERS, cpu_us, energy
 from fusion.evaluate import measure, paired_bootstrap, quality
+from fusion.report.calibration import calibrate
+from fusion.report.layers import layer_costs
 from fusion.teachers.library import links_of
 from fusion.telemetry.dataset import Split
 from inference.contract.artifact import sha256
-from inference.contract.passport import BehaviourQuality, Cost, Lineage, Passport, StageQuality
+from inference.contract.passport import BehaviourQuality, Calibration, Cost, Lineage, Passport, StageQuality
 from inference.engine import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -97,6 +99,20 @@ class Jury:
             )
         return tuple(found)
 
+    def calibration(self, links: NDArray[np.float32], seed: int) -> tuple[Calibration, ...]:
+        """Whether every behaviour's predictions mean what they say, before and after: links (test rows, behaviours)."""
+        return tuple(
+            calibrate(
+                self.best[behaviour.name][1],
+                links[:, column],
+                self._labels(behaviour.name),
+                self.dataset.player[self.rows],
+                behaviour,
+                seed=seed,
+            )
+            for column, behaviour in enumerate(self.dataset.behaviours)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -105,16 +121,18 @@ class Findings:
     Attributes:
         behaviours: quality before and after.
         stages: quality after each stage.
+        calibration: of the teachers and of the fused network.
         model: the ONNX file's bytes.
-        parameters: of the fused network.
+        parameters: name of each part of the graph → numbers it stores.
         parity_error: largest deviation of ONNX Runtime from torch.
         decisions: what was chosen, and why.
     """
 
     behaviours: tuple[BehaviourQuality, ...]
     stages: tuple[StageQuality, ...]
+    calibration: tuple[Calibration, ...]
     model: bytes
-    parameters: int
+    parameters: Mapping[str, int]
     parity_error: float
     decisions: tuple[str, ...]
 
@@ -155,7 +173,11 @@ def issue(
             file_bytes=sum(len(teacher.model) for teacher in teachers),
             cpu_us_per_lobby=teachers_us,
         ),
-        fused_cost=Cost(parameters=findings.parameters, file_bytes=len(findings.model), cpu_us_per_lobby=fused_us),
+        fused_cost=Cost(
+            parameters=sum(findings.parameters.values()),
+            file_bytes=len(findings.model),
+            cpu_us_per_lobby=fused_us,
+        ),
         energy=energy(lambda: engine.run(lobby)),
         parity_error=findings.parity_error,
         recipe=recipe.model_dump(mode="json"),
@@ -169,6 +191,8 @@ def issue(
             data_notice=dataset.notice,
             teachers_sha256={teacher.card.name: sha256(teacher.model) for teacher in teachers},
         ),
+        layers=layer_costs(findings.model, lobby, findings.parameters),
+        calibration=findings.calibration,
     )
 
 

@@ -1,7 +1,7 @@
 """The pipeline: teachers in, one artifact out. Every weight walks it once, in this order.
 
 targets → the recipe's steps (distil, decompose, prune, finetune, quantize) → execution form → export → parity →
-passport
+passport → report
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fusion import export
 from fusion.execution import choose_execution
 from fusion.material import Material
 from fusion.passport import Findings, Jury, issue
+from fusion.report import page
 from fusion.steps.registry import STEPS
 from fusion.telemetry.dataset import Split
 from inference.contract import artifact as artifacts
@@ -32,13 +33,21 @@ if TYPE_CHECKING:
     from fusion.steps.step import Work
     from fusion.teachers.onnx_teacher import OnnxTeacher
     from fusion.telemetry.dataset import Dataset
-    from inference.contract.passport import Passport
+    from inference.contract.passport import Passport, Search
 
 Told = Callable[[str, float, str], None]
 """Told the stage, how far it has come (0 to 1), and a word about it."""
 
 
-def fuse(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, out: Path, told: Told) -> Passport:
+def fuse(
+    dataset: Dataset,
+    teachers: Sequence[OnnxTeacher],
+    recipe: Recipe,
+    out: Path,
+    told: Told,
+    *,
+    with_report: bool = True,
+) -> Passport:
     """Fuse the teachers into one network and write its artifact.
 
     Args:
@@ -47,6 +56,7 @@ def fuse(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, out:
         recipe: what to do, in which sizes.
         out: folder of the artifact; one that is there is replaced, whole or not at all.
         told: told how far it has come.
+        with_report: also write the passport as a page for people, about 300 kB.
 
     Returns:
         The passport, as it is in the artifact.
@@ -57,11 +67,20 @@ def fuse(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, out:
     """
     artifacts.check_target(out)
     material = Material.prepare(dataset, teachers, recipe, part(told, "targets"))
-    return build(material, recipe, out, told)
+    return build(material, recipe, out, told, with_report=with_report)
 
 
-def build(material: Material, recipe: Recipe, out: Path, told: Told, *, decisions: Sequence[str] = ()) -> Passport:
-    """The same, from targets that are there already; `decisions` are those that led to the recipe."""
+def build(
+    material: Material,
+    recipe: Recipe,
+    out: Path,
+    told: Told,
+    *,
+    with_report: bool = True,
+    decisions: Sequence[str] = (),
+    search: Search | None = None,
+) -> Passport:
+    """The same, from targets that are there already; `decisions` and `search` tell what led to the recipe."""
     artifacts.check_target(out)
     torch.manual_seed(recipe.seed)
     dataset, teachers = material.dataset, material.teachers
@@ -75,21 +94,26 @@ def build(material: Material, recipe: Recipe, out: Path, told: Told, *, decision
         export.served(network, test, dataset.behaviours), Engine.from_bytes(execution.model).run(test)
     )
     told("export", 0.5, "measuring quality and cost")
+    links = export.predict_links(network, test)
     passport = issue(
         dataset,
         teachers,
         work.columns,
         Findings(
-            behaviours=jury.verdict(export.predict_links(network, test), recipe.seed),
+            behaviours=jury.verdict(links, recipe.seed),
             stages=tuple(jury.stages),
+            calibration=jury.calibration(links, recipe.seed),
             model=execution.model,
-            parameters=network.parameter_count,
+            parameters=network.parameters_by_layer(),
             parity_error=parity,
             decisions=(*decisions, execution.reason),
         ),
         recipe,
     )
-    artifacts.write(out, manifest=_manifest(material, work, recipe), model=execution.model, passport=passport)
+    passport = passport.model_copy(update={"search": search})
+    manifest = _manifest(material, work, recipe)
+    report = page.render(manifest, passport).encode() if with_report else None
+    artifacts.write(out, manifest=manifest, model=execution.model, passport=passport, report=report)
     told("export", 1.0, f"{out} written")
     return passport
 

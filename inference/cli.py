@@ -256,3 +256,31 @@ def inspect(
         return
     for table in inspection.tables(loaded):
         console.print(table)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="Folder that `playfuse fuse` wrote.", show_default=False)],
+    b: Annotated[Path, typer.Argument(help="Another one.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show two artifacts side by side: quality, size, CPU time, stages, and where their recipes differ.
+
+    Both are verified first, as the server would.
+
+    [bold]Examples[/]
+
+      playfuse compare runs/monday runs/tuesday
+
+      playfuse compare runs/monday runs/tuesday --json
+    """
+    from inference import comparison, engine
+
+    loaded = [engine.load(path)[0] for path in (a, b)]
+    if as_json:
+        typer.echo(json.dumps(comparison.as_json(*loaded)))
+        return
+    for table in comparison.tables(*loaded):
+        console.print(table)
+    for note in comparison.notes(*loaded):
+        console.print(note, markup=False, highlight=False)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from inference.contract.artifact import REPORT_FILE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -53,6 +55,7 @@ def _identity(artifact: Artifact) -> Table:
         "feature version": str(manifest.feature_version),
         "teachers": ", ".join(sorted(passport.lineage.teachers_sha256)),
         "built with": f"playfuse {manifest.playfuse_version}, seed {passport.seed}, {passport.machine}",
+        "report": str(artifact.path / REPORT_FILE) if manifest.has_report else "",
         "parity error": f"{passport.parity_error:.2g} between the trained network and the graph",
         "decisions": "\n".join(passport.decisions),
     }
@@ -63,7 +66,7 @@ def _identity(artifact: Artifact) -> Table:
 
 
 def _behaviours(artifact: Artifact) -> Table:
-    table = _table("behaviours", "behaviour", "unit", numbers=("prior",))
+    table = table_of("behaviours", "behaviour", "unit", numbers=("prior",))
     for behaviour in artifact.manifest.behaviours:
         prior = f"{artifact.manifest.priors[behaviour.name]:.3g}"
         table.add_row(*map(escape, (behaviour.name, behaviour.unit, prior)))
@@ -71,7 +74,7 @@ def _behaviours(artifact: Artifact) -> Table:
 
 
 def _quality(passport: Passport) -> Table:
-    table = _table(
+    table = table_of(
         "quality on test players (95 % intervals, players resampled)",
         "behaviour, measure\n  best teacher",  # below it, so that the table fits 80 columns
         numbers=("teacher", "fused", "change (95 %)"),
@@ -84,7 +87,7 @@ def _quality(passport: Passport) -> Table:
 
 def _cost(passport: Passport) -> Table:
     teachers, fused = passport.teachers_cost, passport.fused_cost
-    table = _table("cost", "", numbers=("teachers", "fused", "ratio"))
+    table = table_of("cost", "", numbers=("teachers", "fused", "ratio"))
     for label, before, after in (
         ("parameters", teachers.parameters, fused.parameters),
         ("bytes of ONNX", teachers.file_bytes, fused.file_bytes),
@@ -97,7 +100,7 @@ def _cost(passport: Passport) -> Table:
 
 
 def _stages(passport: Passport) -> Table:
-    table = _table(
+    table = table_of(
         "stages (change against the best teachers)", "stage", numbers=("parameters", "mean change", "worst change")
     )
     for stage in passport.stages:
@@ -107,8 +110,8 @@ def _stages(passport: Passport) -> Table:
     return table
 
 
-def _table(title: str, *texts: str, numbers: tuple[str, ...]) -> Table:
-    """On a narrow terminal the texts are folded; numbers stay whole."""
+def table_of(title: str, *texts: str, numbers: tuple[str, ...]) -> Table:
+    """A table without rows: on a narrow terminal the columns of text are folded, those of numbers stay whole."""
     table = Table(title=title, title_justify="left")
     for header in texts:
         table.add_column(header, overflow="fold")

@@ -11,6 +11,7 @@ from fusion.search.candidate import Bench
 from fusion.search.study import search
 from fusion.search.verdict import Verdict, judge
 from inference.contract import artifact as artifacts
+from inference.contract.passport import Candidate, Search
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fusion.pipeline import Told
     from fusion.recipe import Recipe
     from fusion.search.budget import Budget, Measured
+    from fusion.search.study import Tried
     from fusion.teachers.onnx_teacher import OnnxTeacher
     from fusion.telemetry.dataset import Dataset
     from inference.contract.passport import Passport
@@ -33,6 +35,7 @@ def fuse_within(
     study: Path,
     told: Told,
     *,
+    with_report: bool = True,
     most_trials: int | None = None,
 ) -> tuple[Passport, Verdict]:
     """Find the best recipe that holds a budget on this machine, and fuse by it.
@@ -45,6 +48,7 @@ def fuse_within(
         out: folder of the artifact.
         study: SQLite file of the search; one that is there is gone on from.
         told: told how far it has come.
+        with_report: see `fusion.pipeline.fuse`.
         most_trials: of the search.
 
     Raises:
@@ -78,8 +82,32 @@ def fuse_within(
         for one in verdict.front
         if one is not verdict.winner
     ]
-    passport = build(material, verdict.winner.recipe, out, told, decisions=(said, *others))
+    # By a bound that the front does not know of (parameters, joules), the winner may stand behind it.
+    shown = dict.fromkeys((*verdict.front, verdict.winner))
+    passport = build(
+        material,
+        verdict.winner.recipe,
+        out,
+        told,
+        with_report=with_report,
+        decisions=(said, *others),
+        search=Search(
+            trials=len(found),
+            judged_on="validation",
+            front=tuple(_candidate(one) for one in shown),
+            chosen=_name(verdict.winner),
+        ),
+    )
     return passport, verdict
+
+
+def _candidate(one: Tried) -> Candidate:
+    assert one.found is not None, "only what was measured is on a front"
+    return Candidate(name=_name(one), **one.found.model_dump(exclude={"joules_per_lobby"}))
+
+
+def _name(one: Tried) -> str:
+    return f"trial {one.number}"
 
 
 def figures(found: Measured) -> str:

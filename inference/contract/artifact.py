@@ -3,6 +3,7 @@
     model.onnx      the whole graph: imputation, scaling, network, output activations; one output (rows, behaviours)
     manifest.json   this module's `Manifest`: names, hashes of the other files, a probe with its expected outputs
     passport.json   quality, size, latency and energy before and after (`inference.contract.passport`)
+    report.html     the passport as a page for people; may be left out
 
 Hashes prove that a file is the one that was written (integrity); they do not prove who wrote it.
 """
@@ -28,6 +29,7 @@ SCHEMA_VERSION: Final = 1
 MODEL_FILE: Final = "model.onnx"
 MANIFEST_FILE: Final = "manifest.json"
 PASSPORT_FILE: Final = "passport.json"
+REPORT_FILE: Final = "report.html"
 PARITY_TOLERANCE: Final = 1e-4
 """Largest |expected - served| / max(1, |expected|) over the probe: absolute on probabilities, relative on amounts."""
 
@@ -112,6 +114,11 @@ class Manifest(BaseModel):
         return sha256(self.model_copy(update={"manifest_sha256": ""}).to_bytes())
 
     @property
+    def has_report(self) -> bool:
+        """Whether the artifact has a page for people."""
+        return REPORT_FILE in self.files_sha256
+
+    @property
     def is_sealed(self) -> bool:
         """Whether the hash it carries is its own."""
         return self.manifest_sha256 == self._own_sha256()
@@ -132,8 +139,15 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write(path: Path, *, manifest: Manifest, model: bytes, passport: Passport) -> Manifest:
+def write(path: Path, *, manifest: Manifest, model: bytes, passport: Passport, report: bytes | None = None) -> Manifest:
     """Write an artifact, whole or not at all; one that is already at `path` is replaced.
+
+    Args:
+        path: of the folder.
+        manifest: without hashes.
+        model: content of `model.onnx`.
+        passport: becomes `passport.json`.
+        report: content of `report.html`; without it there is no such file.
 
     Returns:
         The manifest as written: file hashes and its own hash filled in.
@@ -145,6 +159,8 @@ def write(path: Path, *, manifest: Manifest, model: bytes, passport: Passport) -
         MODEL_FILE: model,
         PASSPORT_FILE: (json.dumps(passport.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode(),
     }
+    if report is not None:
+        contents[REPORT_FILE] = report
     hashes = {name: sha256(content) for name, content in contents.items()}
     sealed = manifest.model_copy(update={"files_sha256": hashes}).sealed()
     contents[MANIFEST_FILE] = sealed.to_bytes()
@@ -176,7 +192,7 @@ def read(path: Path) -> Artifact:
         )
     manifest = _read_manifest(path / MANIFEST_FILE)
     contents: dict[str, bytes] = {}
-    for name in (MODEL_FILE, PASSPORT_FILE):
+    for name in (MODEL_FILE, PASSPORT_FILE, *[REPORT_FILE] * manifest.has_report):
         expected = manifest.files_sha256.get(name)
         content = _read_bytes(path / name)
         if expected is None or sha256(content) != expected:

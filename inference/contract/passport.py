@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Frozen(BaseModel):
@@ -46,11 +46,69 @@ class Cost(_Frozen):
     cpu_us_per_lobby: float = Field(description="CPU microseconds, ONNX Runtime, one thread, median")
 
 
+class LayerCost(_Frozen):
+    """What one part of the graph takes of the file and of the time."""
+
+    layer: str = Field(description="encoding, input, trunk, layers, readout, or a part of its own")
+    parameters: int
+    file_bytes: int
+    cpu_share: float = Field(description="of the time in ONNX Runtime's kernels, one lobby, one thread")
+
+
 class Energy(_Frozen):
     """Energy of one lobby; an estimate is labelled as one and never mixed with a measurement."""
 
     source: str = Field(description="rapl | nvml | estimate")
     joules_per_lobby: float
+
+
+class Curve(_Frozen):
+    """Test rows in bins of like predictions, as columns: what was predicted there, and what the players did.
+
+    Shares of players for a binary behaviour; typical amounts otherwise: means on the log1p scale, taken back.
+    """
+
+    predicted: tuple[float, ...]
+    observed: tuple[float, ...]
+    low: tuple[float, ...] = Field(description="of the 95 % interval of what was observed (players resampled)")
+    high: tuple[float, ...]
+    rows: tuple[int, ...]
+    error: float = Field(description="mean |observed - predicted| over rows; on the log1p scale for an amount")
+
+    @model_validator(mode="after")
+    def _as_long(self) -> Curve:
+        if len({len(column) for column in (self.predicted, self.observed, self.low, self.high, self.rows)}) != 1:
+            msg = "predicted, observed, low, high, rows: got columns of different lengths"
+            raise ValueError(msg)
+        return self
+
+
+class Calibration(_Frozen):
+    """Whether predictions of one behaviour mean what they say, on test players."""
+
+    behaviour: str
+    teacher: Curve = Field(description="of its best teacher")
+    fused: Curve
+
+
+class Candidate(_Frozen):
+    """One way to serve the same behaviours: a point to compare the fused network with."""
+
+    name: str
+    mean_change: float = Field(description="mean over behaviours, against each behaviour's best teacher")
+    worst_change: float
+    parameters: int
+    file_bytes: int
+    cpu_us_per_lobby: float
+
+
+class Search(_Frozen):
+    """What a search over recipes found: no candidate of the front is beaten in everything by another."""
+
+    trials: int
+    judged_on: str = Field(description="the players that the changes were measured on: validation")
+    front: tuple[Candidate, ...]
+    chosen: str = Field(description="name of the candidate that became the artifact")
 
 
 class Lineage(_Frozen):
@@ -77,3 +135,7 @@ class Passport(_Frozen):
     machine: str
     decisions: tuple[str, ...] = Field(default=(), description="what the pipeline chose, and why, in its own words")
     lineage: Lineage
+    layers: tuple[LayerCost, ...] = Field(default=(), description="where bytes and time go, in the graph's order")
+    calibration: tuple[Calibration, ...] = ()
+    baselines: tuple[Candidate, ...] = Field(default=(), description="other ways of the same size or the same job")
+    search: Search | None = Field(default=None, description="where the recipe was searched for")

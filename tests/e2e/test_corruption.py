@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from inference import engine
-from inference.contract.artifact import MANIFEST_FILE, MODEL_FILE, PASSPORT_FILE
+from inference.contract.artifact import MANIFEST_FILE, MODEL_FILE, PASSPORT_FILE, REPORT_FILE
 from inference.contract.errors import ArtifactError
 from tests.support.artifacts import write_artifact
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FILES = (MODEL_FILE, MANIFEST_FILE, PASSPORT_FILE)
+FILES = (MODEL_FILE, MANIFEST_FILE, PASSPORT_FILE, REPORT_FILE)
+REPORT = b"<!doctype html><title>testnet</title>"
 
 
 def flipped(content: bytes, position: int, mask: int) -> bytes:
@@ -28,7 +29,7 @@ def flipped(content: bytes, position: int, mask: int) -> bytes:
 
 @pytest.mark.parametrize("file", FILES)
 def test_any_changed_byte_is_refused(tmp_path: Path, file: str) -> None:
-    write_artifact(tmp_path / "a")
+    write_artifact(tmp_path / "a", report=REPORT)
     path = tmp_path / "a" / file
     content = path.read_bytes()
     rng = np.random.default_rng(0)
@@ -53,7 +54,7 @@ def test_any_changed_byte_is_refused(tmp_path: Path, file: str) -> None:
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("damage", ["cut", "longer", "empty", "missing"])
 def test_a_cut_longer_empty_or_missing_file_is_refused(tmp_path: Path, file: str, damage: str) -> None:
-    write_artifact(tmp_path / "a")
+    write_artifact(tmp_path / "a", report=REPORT)
     path = tmp_path / "a" / file
     content = path.read_bytes()
     if damage == "missing":
@@ -62,6 +63,13 @@ def test_a_cut_longer_empty_or_missing_file_is_refused(tmp_path: Path, file: str
         path.write_bytes({"cut": content[:-7], "longer": content + b"\n", "empty": b""}[damage])
     with pytest.raises(ArtifactError, match=file.replace(".", r"\.")):
         engine.load(tmp_path / "a")
+
+
+def test_an_artifact_without_a_report_is_whole(tmp_path: Path) -> None:
+    artifact = write_artifact(tmp_path / "a")
+    assert not artifact.manifest.has_report
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {*FILES} - {REPORT_FILE}
+    engine.load(tmp_path / "a")
 
 
 @pytest.mark.process

@@ -18,7 +18,7 @@ from inference.client import Client, History
 from playfuse import server_process
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD_ONLY = ("torch", "tensorly", "lightgbm", "polars", "onnx", "sklearn", "locust")
+BUILD_ONLY = ("torch", "tensorly", "lightgbm", "polars", "onnx", "sklearn", "locust", "matplotlib", "jinja2")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,7 @@ def test_wheel_holds_the_packages_the_licence_and_the_demo_artifact(wheel: Path)
         assert f"{package}/py.typed" in names
     assert any(name.endswith("/model.onnx") for name in names)
     assert any(name.startswith("fusion/telemetry/specs/") for name in names)
+    assert {"fusion/report/report.html.j2", "fusion/report/report.css"} <= set(names)
 
 
 def test_serving_install_lacks_everything_heavy(serving_python: Path) -> None:
@@ -83,7 +84,7 @@ def test_serving_install_lacks_everything_heavy(serving_python: Path) -> None:
 def test_serving_install_shows_only_what_it_can_do(serving_python: Path) -> None:
     playfuse = str(serving_python.with_name("playfuse"))
     shown = subprocess.run([playfuse, "--help"], check=True, capture_output=True, text=True, cwd="/").stdout
-    assert {"serve", "predict", "inspect"} <= set(shown.split())
+    assert {"serve", "predict", "inspect", "compare"} <= set(shown.split())
     refused = subprocess.run([playfuse, "fuse"], check=False, capture_output=True, text=True, cwd="/")
     assert refused.returncode == 2
     assert "pip install 'playfuse[fusion]'" in refused.stderr

@@ -13,7 +13,8 @@ from fusion.compress import Compression, compress
 from fusion.errors import FusionError
 from fusion.lowrank.tower import LowRankTower
 from fusion.quantize.uniform import Uniform
-from fusion.teachers.library import links_of, load, train, write
+from fusion.teachers.folder import load
+from fusion.teachers.library import links_of, train, write
 from fusion.teachers.onnx_teacher import OnnxTeacher
 from fusion.teachers.reading import read_network
 from fusion.teachers.specs import TeacherSpec

@@ -12,6 +12,7 @@ from fusion.errors import FusionError
 from fusion.evaluate import quality
 from fusion.pipeline import fuse
 from fusion.recipe import Network, Recipe
+from fusion.report import page
 from fusion.steps.decompose import Cp, Decompose, Tucker
 from fusion.steps.distil import Distil, Finetune
 from fusion.teachers.library import links_of, train
@@ -19,7 +20,7 @@ from fusion.teachers.onnx_teacher import OnnxTeacher
 from fusion.teachers.specs import TeacherSpec
 from fusion.telemetry.dataset import Dataset, Split, build
 from fusion.telemetry.simulate import simulate
-from inference.contract.artifact import MODEL_FILE, PARITY_TOLERANCE
+from inference.contract.artifact import MODEL_FILE, PARITY_TOLERANCE, REPORT_FILE
 from inference.contract.errors import ArtifactError
 from inference.contract.passport import Passport
 from inference.engine import load
@@ -101,6 +102,39 @@ def test_the_passport_tells_what_the_served_graph_does(
     assert passport.energy.source in {"rapl", "estimate"}
     assert passport.energy.joules_per_lobby > 0
     assert Recipe.model_validate(passport.recipe) == RECIPE
+
+
+def test_the_report_is_part_of_the_artifact_unless_it_is_not_wanted(
+    artifact: tuple[Path, Passport, object], dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
+) -> None:
+    path, passport, _ = artifact
+    manifest = load(path)[0].manifest
+    assert manifest.has_report
+    assert (path / REPORT_FILE).read_text() == page.render(manifest, passport)
+    quick = RECIPE.model_copy(update={"steps": (Distil(epochs=1),)})
+    fuse(dataset, teachers, quick, tmp_path / "bare", lambda *_: None, with_report=False)
+    assert not load(tmp_path / "bare")[0].manifest.has_report
+    assert not (tmp_path / "bare" / REPORT_FILE).exists()
+
+
+def test_the_passport_tells_where_bytes_and_time_go_and_what_predictions_mean(
+    artifact: tuple[Path, Passport, object], dataset: Dataset
+) -> None:
+    _, passport, _ = artifact
+    cost = passport.fused_cost
+    assert [layer.layer for layer in passport.layers] == ["encoding", "input", "trunk", "layers", "readout"]
+    assert sum(layer.parameters for layer in passport.layers) == cost.parameters
+    assert 0.9 * cost.file_bytes < sum(layer.file_bytes for layer in passport.layers) < cost.file_bytes
+    labels = dataset.labels[dataset.rows(Split.TEST)]
+    for column, (one, behaviour) in enumerate(zip(passport.calibration, dataset.behaviours, strict=True)):
+        assert one.behaviour == behaviour.name
+        truth = labels[~np.isnan(labels[:, column]), column]
+        expected = truth.mean() if behaviour.is_binary else np.log1p(truth).mean()
+        for curve in (one.teacher, one.fused):
+            assert sum(curve.rows) == len(truth)
+            seen = np.array(curve.observed) if behaviour.is_binary else np.log1p(curve.observed)
+            # Whatever the bins, they hold all players: their mean is everyone's, within the four digits that are kept.
+            assert np.average(seen, weights=curve.rows) == pytest.approx(expected, rel=1e-3)
 
 
 def test_stages_tell_what_each_step_contributes(artifact: tuple[Path, Passport, list[tuple[str, float, str]]]) -> None:

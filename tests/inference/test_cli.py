@@ -90,12 +90,28 @@ def test_inspect_verifies(tmp_path: Path) -> None:
         run("inspect", str(tmp_path / "a"))
 
 
+def test_compare_shows_tables_and_json(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "a")
+    write_artifact(tmp_path / "b", version="2")
+    shown = run("compare", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert "B - A" in shown
+    assert "Their recipes are the same." in shown
+    said = json.loads(run("compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"))
+    assert [said["artifacts"][side]["version"] for side in "ab"] == ["1", "2"]
+
+
+def test_compare_verifies_both(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "a")
+    with pytest.raises(PlayfuseError, match="no such folder"):
+        run("compare", str(tmp_path / "a"), str(tmp_path / "b"))
+
+
 def test_the_demo_is_part_of_the_package() -> None:
     assert demo_artifact().name == "demo"
     assert demo_artifact().parent.name == "inference"
 
 
-@pytest.mark.parametrize("command", ["serve", "predict", "inspect"])
+@pytest.mark.parametrize("command", ["serve", "predict", "inspect", "compare"])
 def test_help_teaches_with_examples(command: str) -> None:
     text = run(command, "--help")
     assert "Examples" in text

@@ -8,8 +8,18 @@ import sys
 
 import pytest
 
-FORBIDDEN = ("torch", "tensorly", "onnx", "onnxmltools", "polars", "yaml", "lightgbm", "sklearn", "fusion", "optuna")
-MODULES = ("inference.server", "inference.client", "inference.cli", "inference.inputs", "inference.inspection")
+FORBIDDEN = (
+    *("torch", "tensorly", "onnx", "onnxmltools", "polars", "yaml", "lightgbm", "sklearn", "fusion", "optuna"),
+    *("matplotlib", "jinja2"),
+)
+MODULES = (
+    "inference.server",
+    "inference.client",
+    "inference.cli",
+    "inference.inputs",
+    "inference.inspection",
+    "inference.comparison",
+)
 
 
 def imported(module: str) -> set[str]:

@@ -49,3 +49,11 @@ def test_json_holds_manifest_and_passport(tmp_path: Path) -> None:
     assert content["passport"]["fused_cost"]["parameters"] == 6_000
     assert content["model_bytes"] == len(artifact.model)
     assert "probe" not in content["manifest"]
+
+
+def test_the_report_is_shown_where_there_is_one(tmp_path: Path) -> None:
+    for name, report in (("with", b"<title>report</title>"), ("without", None)):
+        console = Console(width=240, record=True)
+        for table in inspection.tables(write_artifact(tmp_path / name, report=report)):
+            console.print(table)
+        assert ("report.html" in console.export_text()) == (report is not None)

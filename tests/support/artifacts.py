@@ -153,9 +153,10 @@ def write_artifact(
     name: str = "testnet",
     version: str = "1",
     seed: int = 0,
+    report: bytes | None = None,
 ) -> Artifact:
     """Write a valid artifact to `path` and read it back."""
     model = build_graph(len(features), behaviours, seed=seed)
     manifest = make_manifest(model, features, behaviours, name=name, version=version)
-    artifacts.write(path, manifest=manifest, model=model, passport=make_passport(behaviours))
+    artifacts.write(path, manifest=manifest, model=model, passport=make_passport(behaviours), report=report)
     return artifacts.read(path)

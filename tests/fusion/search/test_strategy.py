@@ -56,6 +56,8 @@ def test_the_winner_is_fused_and_every_loser_of_the_front_has_its_reason(
     assert artifact.passport == passport
     assert Recipe.model_validate(passport.recipe) == verdict.winner.recipe
     assert any(f"trial {verdict.winner.number} chosen" in said for said in passport.decisions)
+    assert passport.search is not None
+    assert passport.search.chosen in {candidate.name for candidate in passport.search.front}
     lost = [said for said in passport.decisions if "of the front lost" in said]
     assert len(lost) == len(verdict.front) - 1
     # The same search goes on from what is there: nothing more is tried, the same one wins.

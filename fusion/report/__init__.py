@@ -1,0 +1,1 @@
+"""The report: what an artifact's passport says, as one page for people."""

@@ -1,0 +1,34 @@
+"""`playfuse report`: makes the report of an artifact that came without one, or anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fusion.errors import FusionError
+from fusion.report import page
+from inference.console import console
+from inference.contract import artifact as artifacts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run(*, artifact: Path, out: Path) -> None:
+    """Write the page; a file that is there is replaced.
+
+    Raises:
+        ArtifactError: the artifact is damaged.
+        FusionError: the page cannot be written.
+    """
+    verified = artifacts.read(artifact)
+    content = page.render(verified.manifest, verified.passport)
+    try:
+        out.write_text(content, "utf-8")
+    except OSError as error:
+        raise FusionError(
+            str(out),
+            got=f"{type(error).__name__}: {error.strerror or error}",
+            expected="a file that can be written",
+            fix="Name another path with --out.",
+        ) from error
+    console.print(f"{out} written", markup=False, highlight=False, soft_wrap=True)
