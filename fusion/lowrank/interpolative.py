@@ -55,6 +55,6 @@ def select(activations: NDArray[np.float64], count: int, weights: NDArray[np.flo
     basis = activations[:, chosen]
     gram = basis.T @ basis
     gram += _RIDGE * max(float(np.trace(gram)) / count, 1e-300) * np.eye(count)
-    mixing = np.linalg.solve(gram, basis.T @ activations)
+    mixing = np.asarray(np.linalg.solve(gram, basis.T @ activations), dtype=np.float64)
     mixing[:, chosen] = np.eye(count)
     return Selection(chosen, mixing)

@@ -58,7 +58,8 @@ class StackedLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(rows, in), or (models, rows, in) → (models, rows, out)."""
         links: Tensor = torch.matmul(x, self.stack().transpose(1, 2))
-        return links + self.bias().reshape(self.models, 1, self.width)
+        bias: Tensor = self.bias()
+        return links + bias.reshape(self.models, 1, self.width)
 
     def in_form(self, *terms: Form) -> StackedLayer:
         """The layer with its stack in other forms, balanced for training."""
