@@ -36,12 +36,18 @@ class GraphView:
     def origin(self, value: str) -> str:
         """The same numbers under the name that they have before copies and changes of precision."""
         node = self._producers.get(value)
-        while node is not None and (
-            node.op_type in ("Identity", "Dropout") or (node.op_type == "Cast" and attribute(node, "to", 0) in _FLOATS)
-        ):
+        while node is not None and self._copies(node):
             value = node.input[0]
             node = self._producers.get(value)
         return value
+
+    def _copies(self, node: onnx.NodeProto) -> bool:
+        if node.op_type in ("Reshape", "Flatten"):
+            before, after = (self._shapes.get(name, ()) for name in (node.input[0], node.output[0]))
+            return len(before) == len(after) == 2 and before[1] is not None and before[1] == after[1]
+        if node.op_type == "Cast":
+            return attribute(node, "to", 0) in _FLOATS
+        return node.op_type in ("Identity", "Dropout")
 
     def node(self, value: str, *kinds: str) -> onnx.NodeProto | None:
         """What computes a value, copies aside; None where it is an input, a constant, or of none of these kinds."""

@@ -223,15 +223,6 @@ def _linear_model(reader: Reader, node: onnx.NodeProto) -> Chain:
     return reader.chain(node.input[0]).then(*layers)
 
 
-def _same_columns(reader: Reader, node: onnx.NodeProto) -> Chain:
-    """Reshape and Flatten that leave (rows, columns) as they are."""
-    columns = reader.view.columns(node.input[0])
-    wanted = reader.view.columns(node.output[0])
-    if columns is None or columns != wanted:
-        raise NotLayers(f"{node.op_type} ({_place(node)}) changes the shape")
-    return reader.chain(node.input[0])
-
-
 def _concat(reader: Reader, node: onnx.NodeProto) -> Chain:
     if attribute(node, "axis", 1) not in (-1, 1):
         raise NotLayers(f"Concat ({_place(node)}) does not put columns side by side")
@@ -285,7 +276,6 @@ READERS: Final[Mapping[str, Callable[[Reader, onnx.NodeProto], Chain]]] = Mappin
         "Scaler": _scaler,
         "Imputer": _imputer,
         **dict.fromkeys(("LinearRegressor", "LinearClassifier"), _linear_model),
-        **dict.fromkeys(("Reshape", "Flatten"), _same_columns),
         "Concat": _concat,
         **dict.fromkeys(("Gather", "Squeeze"), _pick),
     }
