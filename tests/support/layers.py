@@ -1,4 +1,4 @@
-"""Computes a chain of layers in NumPy, in double precision, from what `fusion.teachers.structure` says they are."""
+"""Computes chains of layers in NumPy, in double precision, from what `fusion.teachers.structure` says they are."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from fusion.teachers.structure import (
     Activation,
     Affine,
+    BlackBox,
     Cell,
     Chain,
     Clip,
@@ -23,6 +25,7 @@ from fusion.teachers.structure import (
     Recurrent,
     Select,
 )
+from fusion.teachers.structure_reader import read_structure
 
 Values = NDArray[np.float64]
 
@@ -112,3 +115,30 @@ def _gru(layer: Recurrent, into: list[Values], state: Values) -> Values:
     else:
         new = np.tanh(into[2] + weights[2] @ (reset * state) + biases[2])
     return np.asarray(update * state + (1 - update) * new)
+
+
+def checked(
+    model: bytes, inputs: dict[str, NDArray[Any]], output: str = "links", *, probabilities: bool = False
+) -> Chain:
+    """The layers of a graph, found to compute what the graph computes.
+
+    In single precision, the last bit of a probability near 1 is much of its logit: such are compared as probabilities.
+    """
+    chain = read_structure(model, output)
+    assert isinstance(chain, Chain), chain
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    got, expected = compute(chain, inputs), np.asarray(session.run([output], inputs)[0])
+    if probabilities:
+        got, expected = np.tanh(got / 2), np.tanh(expected / 2)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    return chain
+
+
+def kinds(chain: Chain) -> list[str]:
+    return [layer.function.value if isinstance(layer, Activation) else type(layer).__name__ for layer in chain.layers]
+
+
+def reason(model: bytes, output: str = "links") -> str:
+    found = read_structure(model, output)
+    assert isinstance(found, BlackBox)
+    return found.reason
