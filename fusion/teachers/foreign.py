@@ -139,9 +139,11 @@ class ForeignModel:
         model = onnx.ModelProto()
         model.CopyFrom(self._proto)
         wanted = dict.fromkeys(self._tensors.values())
-        needed = _needed(model.graph, set(wanted))
-        del model.graph.node[:], model.graph.output[:], model.graph.value_info[:]
-        model.graph.node.extend(needed)
+        nodes, values = _needed(model.graph, set(wanted))
+        stored = [tensor for tensor in model.graph.initializer if tensor.name in values]
+        del model.graph.node[:], model.graph.initializer[:], model.graph.output[:], model.graph.value_info[:]
+        model.graph.node.extend(nodes)
+        model.graph.initializer.extend(stored)
         model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in wanted)
         taken = graph.include(model, feeds)
         return {name: taken[tensor] for name, tensor in self._tensors.items()}
@@ -283,11 +285,11 @@ def _outputs(graph: onnx.GraphProto) -> dict[str, str]:
     return found
 
 
-def _needed(graph: onnx.GraphProto, wanted: set[str]) -> list[onnx.NodeProto]:
-    """The nodes that the wanted values depend on, in their order."""
+def _needed(graph: onnx.GraphProto, wanted: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+    """The nodes that the wanted values depend on, in their order, and the values that they read."""
     kept = []
     for node in reversed(graph.node):
         if wanted.intersection(node.output):
             kept.append(node)
             wanted = wanted.union(node.input, *(inner.input for sub in _subgraphs(node) for inner in _nodes(sub)))
-    return kept[::-1]
+    return kept[::-1], wanted

@@ -35,12 +35,28 @@ def check_parity(
     Raises:
         FusionError: it is over `PARITY_TOLERANCE`.
     """
+    return check_close(run(model, features, sequences), expected)
+
+
+def run(model: bytes, features: NDArray[np.float32], sequences: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """What a teacher's graph answers: (rows, behaviours) links."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     feed = {FEATURES: features} if features.shape[1] else {}
     if sequences is not None:
         feed[SEQUENCES] = sequences
-    links = session.run([LINKS], feed)[0]
-    error = float(np.max(np.abs(links - expected) / np.maximum(1.0, np.abs(expected)), initial=0.0))
+    return np.asarray(session.run([LINKS], feed)[0])
+
+
+def check_close(got: NDArray[np.floating[Any]], expected: NDArray[np.floating[Any]]) -> float:
+    """Compare what a graph answers with what it should.
+
+    Returns:
+        The largest |got - expected| / max(1, |expected|).
+
+    Raises:
+        FusionError: it is over `PARITY_TOLERANCE`.
+    """
+    error = float(np.max(np.abs(got - expected) / np.maximum(1.0, np.abs(expected)), initial=0.0))
     if not error <= PARITY_TOLERANCE:
         raise FusionError(
             where="ONNX export of the teacher",

@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from fusion.errors import FusionError
+from fusion.teachers.foreign import ForeignModel
 from fusion.teachers.import_card import Answer, ImportCard, Scale
 from fusion.teachers.importer import import_model
-from fusion.teachers.parity import check_parity
+from fusion.teachers.parity import check_close
 from fusion.telemetry.dataset import Split
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from fusion.telemetry.dataset import Dataset
 
 _OPSET: Final = 17
+_INPUT: Final = "features"
+_OUTPUT: Final = "answers"
 _PROBE_ROWS: Final = 512
 
 
@@ -63,13 +66,22 @@ def from_module(
         missing=missing,
     )
     module = copy.deepcopy(module).cpu().eval()
+    where = f"module {name}"
     # ONNX Runtime lacks many operators in double precision.
-    content = _export(copy.deepcopy(module).float(), len(card.features), f"module {name}")
-    teacher = import_model(name, content, card, dataset, where=f"module {name}")
+    content = _export(copy.deepcopy(module).float(), len(card.features), where)
+    teacher = import_model(name, content, card, dataset, where=where)
     rows = dataset.rows(Split.VALIDATION)[:_PROBE_ROWS]
     probe = dataset.features[rows][:, [dataset.feature_names.index(feature) for feature in card.features]]
-    check_parity(teacher.model, probe, None, _links(module, card, probe, teacher))
+    known = np.ascontiguousarray(probe if missing is None else np.where(np.isnan(probe), np.float32(missing), probe))
+    check_close(ForeignModel(content, where).run({_INPUT: known})[_OUTPUT], _answers(module, known))
     return teacher
+
+
+def _answers(module: nn.Module, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    dtype = next((weight.dtype for weight in module.parameters()), torch.float32)
+    with torch.no_grad():
+        answers = module(torch.from_numpy(features).to(dtype))
+    return np.asarray(answers.double().numpy().reshape(len(features), -1))
 
 
 def _export(module: nn.Module, features: int, where: str) -> bytes:
@@ -81,9 +93,9 @@ def _export(module: nn.Module, features: int, where: str) -> bytes:
                 module,
                 (torch.zeros(2, features),),
                 path,
-                input_names=["features"],
-                output_names=["answers"],
-                dynamic_axes={"features": {0: "rows"}, "answers": {0: "rows"}},
+                input_names=[_INPUT],
+                output_names=[_OUTPUT],
+                dynamic_axes={_INPUT: {0: "rows"}, _OUTPUT: {0: "rows"}},
                 opset_version=_OPSET,
                 dynamo=False,
             )
@@ -95,16 +107,3 @@ def _export(module: nn.Module, features: int, where: str) -> bytes:
             expected=f"a module that takes (rows, {features}) and that torch can write as ONNX",
             fix="Write it as ONNX by other means, and give it a card: docs/bring_your_models.md.",
         ) from error
-
-
-def _links(
-    module: nn.Module, card: ImportCard, features: NDArray[np.float32], teacher: OnnxTeacher
-) -> NDArray[np.float64]:
-    known = features if card.missing is None else np.where(np.isnan(features), np.float32(card.missing), features)
-    dtype = next((weight.dtype for weight in module.parameters()), torch.float32)
-    with torch.no_grad():
-        said = module(torch.from_numpy(known).to(dtype)).reshape(len(features), -1).double().numpy()
-    # A single probability of two columns is the second: `fusion.teachers.importer` knows.
-    columns = said[:, -len(card.behaviours) :]
-    answers = zip(card.behaviours, teacher.card.behaviours, columns.T, strict=True)
-    return np.stack([answer.links(column, behaviour) for answer, behaviour, column in answers], axis=1)
