@@ -25,7 +25,7 @@ SHOWN_ONLY: Final = {"text", "yaml", "json", "proto", "promql"}
 """Languages of blocks that show output or a file."""
 RESOURCES: Final = ("loadtests", "deploy", "benchmarks", "protos", "README.md")
 """What the snippets refer to; the working folder has links to it."""
-LIMIT_SECONDS: Final = 120
+LIMIT_SECONDS: Final = 220
 PREAMBLE: Final = """
 set -euo pipefail
 trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
