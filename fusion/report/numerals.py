@@ -14,6 +14,11 @@ def signed(value: float) -> str:
     return "0.0000" if float(text) == 0 else text.replace("-", _MINUS)
 
 
+def tick(value: float) -> str:
+    """A change on an axis: a sign, none for zero, and no digit too many."""
+    return f"{value:+.6g}".replace("-", _MINUS) if value else "0"
+
+
 def count(value: float) -> str:
     """A whole number, thousands apart."""
     return f"{value:,.0f}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from inference.contract.passport import Interval
 
 _ROW_PX: Final = 34
-_NARROW_ROW_PX: Final = 46
+_NARROW_ROW_PX: Final = 52
 _AROUND_PX: Final = 62
 """Height of what is above and below the rows of a panel."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
-from fusion.report.numerals import count, kilobytes, percent, signed
+from fusion.report.numerals import count, kilobytes, percent, signed, tick
 from fusion.report.panels import bars, few_ticks, legend, name_rows, panel_height, reach_of, whiskers
 from fusion.report.svg import FUSED, INK, MUTED, PAPER, TEACHER, drawing, to_svg
 
@@ -76,6 +76,7 @@ def quality(passport: Passport) -> Plot:
             measure = _MEASURES.get(group[0].measure, group[0].measure)
             left.set_title(measure)
             right.set_title(f"change of {measure}")
+            right.xaxis.set_major_formatter(lambda value, _: tick(value))
         legend(figure, pairs[0][0])
 
     wide, narrow = (sum(panel_height(len(group), narrow=narrow) for group in groups) for narrow in (False, True))
@@ -102,6 +103,7 @@ def stages(passport: Passport) -> Plot:
         change.plot(worst, place, "o", color=FUSED, markerfacecolor=PAPER, markersize=7, label="worst behaviour")
         change.axvline(0.0, color=MUTED, linewidth=1.0)
         change.set_title("change against the best teachers")
+        change.xaxis.set_major_formatter(lambda value, _: tick(value))
         legend(figure, change)
         parameters = [float(stage.parameters) for stage in passport.stages]
         bars(size, parameters, [count(stage.parameters) for stage in passport.stages])
@@ -199,6 +201,7 @@ def candidates(passport: Passport, points: Sequence[Candidate]) -> Plot:
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
             axes.xaxis.set_major_formatter(lambda value, _: count(value))
             axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter(lambda value, _: tick(value))
             axes.tick_params(axis="y", labelcolor=MUTED, labelsize=10)
         panels[0].set_xlabel("parameters")
         panels[1].set_xlabel("CPU µs per lobby")

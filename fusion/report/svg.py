@@ -38,7 +38,6 @@ _TIDY: Final = (
     (r"<!--.*?-->", ""),  # hold the text that follows once more
     (r' ?font-family: [^;"]*;', ""),  # the page's own font
     (r' transform="rotate\(-0 [^"]*"', ""),
-    (r"(\d\.\d\d)\d+", r"\1"),  # a hundredth of a pixel is enough
     (r"\s*\n\s*", "\n"),
     (r"\n(?=[LMCQzZ\"])", " "),
 )
@@ -105,6 +104,8 @@ def to_svg(figure: Figure, *, name: str, title: str, description: str) -> str:
     body = drawn[drawn.index(">", drawn.index("<svg")) + 1 : drawn.rindex("</svg>")]
     for pattern, replacement in _TIDY:
         body = re.sub(pattern, replacement, body, flags=re.DOTALL)
+    # A hundredth of a pixel is enough; between the tags stand numbers that people read.
+    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), body)
     for stand_in, variable in _VARIABLES.items():
         body = body.replace(stand_in, variable)
     width, height = (round(float(inches) * _PIXELS_PER_INCH) for inches in figure.get_size_inches())

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from inference.contract.errors import PlayfuseError
 from playfuse.cli import build
 
-SERVING = ("serve", "predict", "inspect")
-BUILDING = ("data", "train", "fuse", "demo")
+SERVING = ("serve", "predict", "inspect", "compare")
+BUILDING = ("data", "train", "fuse", "report", "demo")
 
 
 def run(*arguments: str, missing: list[str] | None = None) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fusion.report.numerals import count, joules, kilobytes, percent, signed, times
+from fusion.report.numerals import count, joules, kilobytes, percent, signed, tick, times
 
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -14,6 +14,11 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 )
 def test_a_change_has_a_sign_unless_it_is_none(value: float, text: str) -> None:
     assert signed(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0025, "+0.0025"), (-0.1, f"{MINUS}0.1"), (0.0, "0"), (-0.0, "0")])
+def test_a_change_on_an_axis_has_its_digits_and_no_more(value: float, text: str) -> None:
+    assert tick(value) == text
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,16 @@ def test_text_stays_text_and_colours_are_the_pages() -> None:
     assert "<style" not in svg
 
 
+def test_coordinates_are_rounded_and_numbers_that_people_read_are_not() -> None:
+    with drawing(300, 200) as figure:
+        axes = figure.subplots()
+        axes.set(xlim=(0.0, 0.00375), title="0.123456")
+        axes.set_xticks([0.00125], ["0.00125"])
+        svg = to_svg(figure, name="a", title="t 0.123456", description="d")
+    assert re.findall(r">([^<]*\.\d{3,}[^<]*)<", svg) == ["t 0.123456", "0.00125", "0.123456"]
+    assert not re.search(r"<[^>]*\d\.\d{3,}[^>]*>", svg)
+
+
 def test_two_figures_share_no_id_and_the_same_one_is_the_same() -> None:
     first, second = (set(re.findall(r'\bid="([^"]*)"', drawn(name))) for name in "ab")
     assert not first & second
