@@ -22,6 +22,9 @@ _NARROW_ROW_PX: Final = 52
 _AROUND_PX: Final = 62
 """Height of what is above and below the rows of a panel."""
 
+_NAME_LENGTH: Final = 36
+"""Longer names are cut short: the page's tables have them whole."""
+
 
 def panel_height(rows: int, *, narrow: bool) -> int:
     """Pixels of a panel with so many rows."""
@@ -34,6 +37,7 @@ def name_rows(first: Axes, second: Axes, names: Sequence[str], *, narrow: bool) 
     Beside each other they share the names, which stand at the left. On narrow pages, one below the other, each has its
     own, and they stand above the rows.
     """
+    names = [name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…" for name in names]
     for axes in (first, second):
         axes.set_ylim(len(names) - 0.5, -0.55 if narrow else -0.5)
         axes.grid(visible=False, axis="y")

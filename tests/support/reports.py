@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from inference.contract.artifact import Manifest
     from inference.contract.passport import Passport
 
-BEHAVIOURS = (*list(DEFAULT_BEHAVIOURS.values())[:5], COOP_BEHAVIOUR, *list(DEFAULT_BEHAVIOURS.values())[5:])
+_LONG_NAME = "next_session_in_the_longest_mode_of_the_game_with_all_of_friends"[:63]
+BEHAVIOURS = (
+    *list(DEFAULT_BEHAVIOURS.values())[:5],
+    COOP_BEHAVIOUR.model_copy(update={"name": _LONG_NAME}),
+    *list(DEFAULT_BEHAVIOURS.values())[5:],
+)
 
 
 def full_report() -> tuple[Manifest, Passport]:
