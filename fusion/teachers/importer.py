@@ -20,7 +20,7 @@ from fusion.teachers.foreign import ForeignModel
 from fusion.teachers.import_card import Scale, add_links
 from fusion.teachers.library import qualities
 from fusion.teachers.onnx_teacher import FEATURES, LINKS, OnnxTeacher
-from fusion.teachers.parity import check_close, run
+from fusion.teachers.parity import check_close
 from fusion.teachers.teacher import TeacherCard
 from fusion.telemetry.dataset import Split
 from fusion.yaml_file import nearest
@@ -62,23 +62,17 @@ def import_model(name: str, content: bytes, card: ImportCard, dataset: Dataset, 
         FusionError: the model is damaged, or not what the card says, or the dataset lacks a feature or a behaviour.
     """
     where = where or f"teacher {name}"
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise FusionError(
-            where, got=f"the name {name}", expected="lower-case letters, digits and underscores, a letter first"
-        )
+    _check_name(name, where)
     behaviours = tuple(_behaviour(answer, dataset, where) for answer in card.behaviours)
     columns = _feature_columns(card, dataset, where)
-    validation = dataset.rows(Split.VALIDATION)
-    if len(validation) == 0:
-        raise FusionError(
-            f"dataset {dataset.name}",
-            got="no validation players",
-            expected="at least one, to judge the model by",
-            fix="Give a log of more players.",
-        )
+    validation = _validation_rows(dataset)
     model = ForeignModel(content, where)
     _check_inputs(model, card)
-    wrapped = _checked(model, card, behaviours, dataset.features[validation[:_PROBE_ROWS]][:, columns])
+    probe = dataset.features[validation[:_PROBE_ROWS]][:, columns]
+    said = model.run(_feed(model, card, probe))
+    places = {answer: _place(answer, card, said, where) for answer in card.behaviours}
+    _check_numbers(places, said, where)
+    wrapped = _wrap(model, card, places, {output: values.shape[1] for output, values in said.items()})
     made = TeacherCard(
         name=name,
         family=IMPORTED,
@@ -95,30 +89,45 @@ def import_model(name: str, content: bytes, card: ImportCard, dataset: Dataset, 
         validation_quality={},
         onnx_sha256=sha256(wrapped),
     )
-    reached = qualities(OnnxTeacher(wrapped, made), dataset, validation)
+    teacher = OnnxTeacher(wrapped, made)
+    _check_parity(teacher, probe, places, said)
+    reached = qualities(teacher, dataset, validation)
     return OnnxTeacher(wrapped, made.model_copy(update={"validation_quality": reached}))
 
 
-def _checked(
-    model: ForeignModel, card: ImportCard, behaviours: tuple[Behaviour, ...], probe: NDArray[np.float32]
-) -> bytes:
-    """The model as a graph of ours, which answers the probe as the model does by itself."""
-    said = model.run(_feed(model, card, probe))
-    places = {answer: _place(answer, card, said, model.where) for answer in card.behaviours}
-    _check_numbers(places, said, model.where)
-    expected = [
-        answer.links(said[output][:, column], behaviour)
-        for (answer, (output, column)), behaviour in zip(places.items(), behaviours, strict=True)
-    ]
-    wrapped = _wrap(model, card, places, {output: values.shape[1] for output, values in said.items()})
-    got = run(wrapped, np.ascontiguousarray(probe), None)
-    for column, (answer, behaviour) in enumerate(zip(card.behaviours, behaviours, strict=True)):
-        ours, theirs = got[:, column].astype(np.float64), expected[column]
+def _check_name(name: str, where: str) -> None:
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise FusionError(
+            where,
+            got=f"the name {name}",
+            expected="lower-case letters, digits and underscores, a letter first",
+            fix="Rename the files.",
+        )
+
+
+def _validation_rows(dataset: Dataset) -> NDArray[np.int64]:
+    rows = dataset.rows(Split.VALIDATION)
+    if len(rows) == 0:
+        raise FusionError(
+            f"dataset {dataset.name}",
+            got="no validation players",
+            expected="at least one, to judge the model by",
+            fix="Give a log of more players.",
+        )
+    return rows
+
+
+def _check_parity(
+    teacher: OnnxTeacher, probe: NDArray[np.float32], places: Places, said: Mapping[str, NDArray[np.float64]]
+) -> None:
+    """The nodes around the model have to compute what `Answer.links` computes of its own numbers."""
+    got = teacher.links(probe).astype(np.float64)
+    for (answer, (output, column)), behaviour, ours in zip(places.items(), teacher.card.behaviours, got.T, strict=True):
+        theirs = answer.links(said[output][:, column], behaviour)
         if answer.kind is Scale.PROBABILITY:
             # The last bit of a probability near 1 is much of its logit: such are compared as the model gives them.
             ours, theirs = from_link(ours, behaviour), from_link(theirs, behaviour)
         check_close(ours, theirs)
-    return wrapped
 
 
 def _behaviour(answer: Answer, dataset: Dataset, where: str) -> Behaviour:

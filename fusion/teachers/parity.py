@@ -35,16 +35,11 @@ def check_parity(
     Raises:
         FusionError: it is over `PARITY_TOLERANCE`.
     """
-    return check_close(run(model, features, sequences), expected)
-
-
-def run(model: bytes, features: NDArray[np.float32], sequences: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """What a teacher's graph answers: (rows, behaviours) links."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     feed = {FEATURES: features} if features.shape[1] else {}
     if sequences is not None:
         feed[SEQUENCES] = sequences
-    return np.asarray(session.run([LINKS], feed)[0])
+    return check_close(session.run([LINKS], feed)[0], expected)
 
 
 def check_close(got: NDArray[np.floating[Any]], expected: NDArray[np.floating[Any]]) -> float:

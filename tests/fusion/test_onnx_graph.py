@@ -50,3 +50,21 @@ def test_scalars_stay_scalars() -> None:
     graph.constant(1.0)
     model = onnx.load_from_string(graph.serialise(graph.input("x", (1,)), "y", 1))
     assert list(model.graph.initializer[0].dims) == []
+
+
+def test_another_graph_is_included_under_names_of_its_own() -> None:
+    inner = onnx.load_model_from_string(_linear())
+    inner.opset_import[0].version = 17
+    inner.ir_version = 10
+    graph = Graph("outer")
+    # The same names as inside: the constants of both are c0 and c1, the nodes v0.
+    doubled = graph.linear(graph.input("x", (2,)), np.array([[2.0, 0.0], [0.0, 2.0]]), np.zeros(2))
+    outputs = graph.include(inner, {"x": doubled})
+    assert list(outputs) == ["y"]
+    model = graph.serialise(outputs["y"], "y", 3)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    rows = np.array([[0.5, 5.0]], dtype=np.float32)
+    np.testing.assert_array_equal(session.run(["y"], {"x": rows})[0], [[22, 44, 66]])
+    loaded = onnx.load_model_from_string(model)
+    assert loaded.ir_version == 10
+    assert {opset.domain: opset.version for opset in loaded.opset_import}[""] == 17

@@ -255,3 +255,9 @@ def test_answers_that_are_no_numbers_are_told_wherever_they_are_asked_for(datase
     spoilt.features[test[:3], spoilt.feature_names.index("tenure_days")] = np.nan
     with pytest.raises(FusionError, match="got NaN or infinity for 3 of"):
         links_of(teacher, spoilt, test)
+
+
+def test_a_dataset_without_validation_players_cannot_judge(dataset: Dataset) -> None:
+    without = dataset.subset(np.flatnonzero(dataset.split != Split.VALIDATION).astype(np.int64))
+    with pytest.raises(FusionError, match="got no validation players"):
+        import_model("studio", linear(WEIGHTS).SerializeToString(), card(TWO, CHURN), without)
