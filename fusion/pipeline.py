@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -18,11 +18,13 @@ from fusion.distill.student import Rows
 from fusion.distill.targets import Targets, make_targets
 from fusion.encoding import PiecewiseLinearEncoding
 from fusion.execution import choose_execution
+from fusion.lowrank.start import start_from
 from fusion.network import FusedNetwork, Widths
 from fusion.passport import Findings, Jury, issue
 from fusion.steps.registry import STEPS
 from fusion.steps.step import Work
 from fusion.teachers.library import whole_players
+from fusion.teachers.reading import read_network
 from fusion.telemetry.dataset import Split
 from inference.contract import artifact as artifacts
 from inference.contract.artifact import Manifest
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from fusion.teachers.onnx_teacher import OnnxTeacher
     from fusion.telemetry.dataset import Dataset
     from inference.contract.passport import Passport
+
+_START_ROWS: Final = 4096
+"""Training rows that teachers' neurons are compared on."""
 
 Told = Callable[[str, float, str], None]
 """Told the stage, how far it has come (0 to 1), and a word about it."""
@@ -66,7 +71,7 @@ def fuse(dataset: Dataset, teachers: Sequence[OnnxTeacher], recipe: Recipe, out:
     jury = Jury(dataset, teachers)
     targets = make_targets(dataset, teachers, label_share=recipe.label_share, told=_part(told, "targets"))
     work = _start(dataset, targets, recipe)
-    decisions = [_reason(targets), *_follow(recipe, work, dataset, jury, told)]
+    decisions = [_reason(targets), *_taught(recipe, work, teachers), *_follow(recipe, work, dataset, jury, told)]
     network, test = work.network, _columns(dataset, Split.TEST, work)
     told("export", 0.0, "measuring execution forms")
     execution = choose_execution(network, dataset.behaviours, test)
@@ -126,6 +131,14 @@ def _start(dataset: Dataset, targets: Targets, recipe: Recipe) -> Work:
         validation=examples(Split.VALIDATION, targets.validation),
         seed=recipe.seed,
     )
+
+
+def _taught(recipe: Recipe, work: Work, teachers: Sequence[OnnxTeacher]) -> list[str]:
+    """Start from the teachers' neurons, where the recipe says so."""
+    if recipe.network.start == "random":
+        return []
+    networks = [read_network(teacher) for teacher in teachers if teacher.card.family == "mlp"]
+    return start_from(work.network, networks, work.calibration(_START_ROWS).features.numpy())
 
 
 def _follow(recipe: Recipe, work: Work, dataset: Dataset, jury: Jury, told: Told) -> list[str]:
