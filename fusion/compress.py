@@ -1,7 +1,7 @@
 """Compresses one torch teacher on its own, to a given number of parameters: the honest baseline of fusion.
 
-read back from its file → metric (through time) → ranks by budget → decompose, refit → fine-tune on the teacher's own
-answers → quantize, on demand → a teacher like any other, with its card
+read back from its file → prune units, on demand → metric (through time) → ranks by budget → decompose, refit →
+fine-tune on the teacher's own answers → quantize, on demand → a teacher like any other, with its card
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ class Compression(Schedule):
     label_share: float = Field(default=0.3, ge=0, le=1, description="weight of known labels against the teacher")
     training_rows: PositiveInt = Field(default=120_000, description="at most; whole players are left out above it")
     calibration_rows: int = Field(default=1024, ge=64, description="training rows that the metric is measured on")
+    prune_units: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the encoder's units to remove first: those that cost least"
+    )
     refit_sweeps: int = Field(default=1, ge=0, le=10)
     quantize: Scheme | None = Field(default=None, description="of the tensors, after fine-tuning")
     seed: int = Field(default=0, ge=0)
@@ -76,7 +79,9 @@ def compress(
     network, inputs = read_network(teacher)
     tower = LowRankTower.from_network(network)
     sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), settings.calibration_rows)).astype(np.int64)]
-    decompose(tower, inputs.own(task, sample), settings)
+    calibration = inputs.own(task, sample)
+    prune(tower, calibration, settings.prune_units)
+    decompose(tower, calibration, settings)
 
     def examples(wanted: NDArray[np.int64]) -> Examples:
         found, order = inputs.shared(task, wanted)
@@ -102,6 +107,21 @@ def compress(
     )
     reached = qualities(OnnxTeacher(fitted.model, small), dataset, task.validation)
     return OnnxTeacher(fitted.model, small.model_copy(update={"validation_quality": reached}))
+
+
+def prune(tower: LowRankTower, examples: Examples, share: float) -> None:
+    """Remove a share of the units of a tower's encoder, those whose loss costs the predictions least.
+
+    Args:
+        tower: changed in place.
+        examples: that the cost is measured on.
+        share: of the units.
+    """
+    for units in tower.units():
+        worth = tower.unit_costs(tower.statistics(examples))
+        count = max(1, round((1.0 - share) * units.count))
+        if count < units.count:
+            tower.keep(units, np.sort(np.argsort(-worth, kind="stable")[:count]))
 
 
 def decompose(tower: LowRankTower, examples: Examples, settings: Compression) -> None:

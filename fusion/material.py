@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -12,9 +12,11 @@ import torch
 from fusion.distill.student import Rows
 from fusion.distill.targets import Targets, make_targets
 from fusion.encoding import PiecewiseLinearEncoding
+from fusion.lowrank.start import start_from
 from fusion.network import FusedNetwork, Widths
 from fusion.steps.step import Work
 from fusion.teachers.library import whole_players
+from fusion.teachers.reading import read_network
 from fusion.telemetry.dataset import Split
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from fusion.recipe import Recipe
     from fusion.teachers.onnx_teacher import OnnxTeacher
     from fusion.telemetry.dataset import Dataset
+
+_START_ROWS: Final = 4096
+"""Training rows that teachers' neurons are compared on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Material:
         return cls(dataset, teachers, make_targets(dataset, teachers, label_share=recipe.label_share, told=told))
 
     def start(self, recipe: Recipe) -> Work:
-        """A network that knows nothing, and the rows it is to learn from."""
+        """The network before the first step, and the rows it is to learn from."""
         rows = self.dataset.rows(Split.TRAIN)
         names, sizes = self.dataset.feature_names, recipe.network
         encoding = PiecewiseLinearEncoding.fit(self.dataset.features[rows], names, sizes.bins)
@@ -71,7 +76,7 @@ class Material:
         def examples(split: Split, wanted: NDArray[np.float32]) -> Rows:
             return Rows(torch.from_numpy(self.features(split, columns)), torch.from_numpy(wanted))
 
-        return Work(
+        work = Work(
             network=FusedNetwork(encoding, len(self.dataset.behaviours), widths, recipe.seed),
             columns=columns,
             behaviours=self.dataset.behaviours,
@@ -79,6 +84,10 @@ class Material:
             validation=examples(Split.VALIDATION, self.targets.validation),
             seed=recipe.seed,
         )
+        if sizes.start == "teachers":
+            networks = [read_network(teacher) for teacher in self.teachers if teacher.card.family == "mlp"]
+            work.decisions = tuple(start_from(work.network, networks, work.calibration(_START_ROWS).features.numpy()))
+        return work
 
     def features(self, split: Split, columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """(rows of the split, columns) features, as a network reads them."""

@@ -86,7 +86,7 @@ def build(
     dataset, teachers = material.dataset, material.teachers
     jury = Jury(dataset, teachers, Split.TEST)
     work = material.start(recipe)
-    decisions = [*decisions, *_reasons(material.targets), *_follow(recipe, work, material, jury, told)]
+    decisions = [*decisions, *_reasons(material.targets), *work.decisions, *_follow(recipe, work, material, jury, told)]
     network, test = work.network, material.features(Split.TEST, work.columns)
     told("export", 0.0, "measuring execution forms")
     execution = choose_execution(network, dataset.behaviours, test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -23,6 +24,9 @@ class Network(_Part):
     hidden: int = Field(default=144, ge=1, description="units of the input layer")
     trunk: int = Field(default=80, ge=1, description="units of the trunk layer")
     behaviour: int = Field(default=8, ge=1, description="units of each behaviour's own layer")
+    start: Literal["random", "teachers"] = Field(
+        default="random", description="what it starts from: random numbers, or the mlp teachers' most telling neurons"
+    )
 
 
 class Recipe(_Part):

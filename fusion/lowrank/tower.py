@@ -138,6 +138,29 @@ class LowRankTower(GraphLearner):
             return ()
         return (self.encoder.units([self.state.mode_slice(1)]),)
 
+    def unit_costs(self, statistics: dict[str, Statistics]) -> NDArray[np.float64]:
+        """(units,) what the predictions lose when whatever reads a unit of the state reads zero, through all of time.
+
+        It is the second-order worth of optimal brain damage [LeCun et al. 1989], in the metric of the decompositions.
+
+        Args:
+            statistics: of every tensor.
+        """
+        if self.encoder is None:
+            return np.zeros(0)
+        # The first convolution reads the sequence; all others, and a recurrent tensor, read the state.
+        readers = [name for name in self.layers() if name in (_STATE, "recur") or name.startswith("convolution")]
+        costs = np.zeros(self.encoder.width)
+        for name in readers:
+            if name == "convolution0":
+                continue
+            tensor = self.layers()[name].tensor()
+            for unit in range(len(costs)):
+                lost = np.zeros_like(tensor)
+                lost[..., unit] = tensor[..., unit]
+                costs[unit] += statistics[name].cost(lost)
+        return costs
+
     def keep(self, units: Units, index: NDArray[np.int64]) -> None:
         """Remove all units but some."""
         units.keep(index)

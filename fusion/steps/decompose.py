@@ -141,13 +141,13 @@ def _replace(spec: Decompose, work: Work, part: _Part, form: FormSpec | None, dr
         return f"kept dense: no {part.wanted.form} with the ranks that it needs is smaller"
     layer = work.network.layer(part.name)
     found, bias, refitted = form.fit(part.tensor, part.metric, work.seed), layer.bias.numpy(), ""
+    kept = 1.0 - part.metric.error(part.tensor, found.to_tensor()) ** 2
     if drift is not None:
         wanted = drift.target(part.tensor, layer.out_modes)
         found, costs = refit(found, wanted, drift.statistics, layer.out_modes, spec.refit_sweeps)
         bias = drift.bias(bias, part.tensor, found.to_tensor())
         refitted = f"; refit: cost of the error {costs[0]:.3%} → {costs[-1]:.3%}"
     work.network.replace(part.name, layer.in_form(found, bias=bias))
-    kept = 1.0 - part.metric.error(part.tensor, found.to_tensor()) ** 2
     given = spec.energy is None and spec.budget_parameters is None
     lowered = f" (the highest possible; the recipe asks for {part.wanted.described})" if form != part.wanted else ""
     return (

@@ -48,6 +48,7 @@ class Work:
         training: rows to learn from, columns as the network reads them.
         validation: rows of other players.
         seed: of whatever is drawn.
+        decisions: what was chosen before the first step, and why.
     """
 
     network: FusedNetwork
@@ -56,6 +57,7 @@ class Work:
     training: Rows
     validation: Rows
     seed: int
+    decisions: tuple[str, ...] = ()
 
     def calibration(self, rows: int) -> Rows:
         """At most about so many training rows, evenly spread."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 from pydantic import JsonValue
 
-from fusion.compress import Compression, compress
+from fusion.compress import Compression, compress, prune
 from fusion.errors import FusionError
 from fusion.lowrank.tower import LowRankTower
 from fusion.quantize.uniform import Uniform
@@ -111,6 +111,42 @@ def test_units_of_the_state_can_be_pruned(dataset: Dataset, teachers: dict[str, 
         assert tower.parameter_count < teacher.card.parameters
         task = Task(dataset, teacher.card.behaviours, rows, rows)
         assert np.isfinite(predict(tower, inputs.own(task, rows))).all()
+
+
+@pytest.mark.parametrize("family", ["gru", "tcn"])
+def test_units_that_nobody_reads_cost_nothing_and_go_first(
+    dataset: Dataset, teachers: dict[str, OnnxTeacher], family: str
+) -> None:
+    rows = dataset.rows(Split.TRAIN)[:300]
+    network, inputs = read_network(teachers[family])
+    tower = LowRankTower.from_network(network)
+    (units,) = tower.units()
+    silent = np.array([1, 5])
+    readers = [layer for name, layer in tower.layers().items() if name in ("state", "recur") or name[-1] in "1234"]
+    with torch.no_grad():
+        for layer in readers:
+            if layer.shape[-1] == units.count and not any(layer is each for each in tower.dense):
+                weight, axis = layer.mode_slice(len(layer.shape) - 1)
+                weight.array.index_fill_(axis, torch.from_numpy(silent), 0.0)
+    examples = inputs.own(Task(dataset, teachers[family].card.behaviours, rows, rows), rows)
+    costs = tower.unit_costs(tower.statistics(examples))
+    assert not costs[silent].any()
+    assert np.delete(costs, silent).all()
+    before = predict(tower, examples)
+    prune(tower, examples, share=2 / units.count)
+    assert tower.encoder is not None
+    assert tower.encoder.width == units.count
+    np.testing.assert_allclose(predict(tower, examples), before, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["gru", "tcn"])
+def test_pruned_and_decomposed_is_still_a_teacher(
+    dataset: Dataset, teachers: dict[str, OnnxTeacher], family: str
+) -> None:
+    settings = Compression(budget_parameters=900, prune_units=0.25, epochs=2, calibration_rows=128)
+    small = compress(teachers[family], dataset, settings)
+    assert small.card.parameters <= 900
+    assert small.card.settings["compression"] == settings.model_dump(mode="json")
 
 
 def test_trees_and_impossible_budgets_are_refused(dataset: Dataset, teachers: dict[str, OnnxTeacher]) -> None:

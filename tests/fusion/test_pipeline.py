@@ -167,6 +167,15 @@ def test_dense_layers_and_the_plain_metric_are_recipes_too(
     load(tmp_path / "artifact")
 
 
+def test_a_network_may_start_from_its_teachers_neurons(dataset: Dataset, tmp_path: Path) -> None:
+    specs = [TeacherSpec(name="net", family="mlp", settings={"hidden": [16, 8], "epochs": 2})]
+    only = train(dataset, specs, tmp_path / "teachers")
+    started = RECIPE.network.model_copy(update={"start": "teachers"})
+    recipe = RECIPE.model_copy(update={"network": started, "steps": RECIPE.steps[:1]})
+    passport = fuse(dataset, only, recipe, tmp_path / "artifact", lambda *_: None)
+    assert any("16 of 16 neurons of 1 teachers" in decision for decision in passport.decisions)
+
+
 def test_a_behaviour_without_a_teacher_is_refused_and_nothing_written(dataset: Dataset, tmp_path: Path) -> None:
     only = train(dataset, [TeacherSpec(name="a", family="logistic", behaviours=("churn_7d",))], tmp_path / "teachers")
     with pytest.raises(FusionError, match="teachers of churn_14d"):
