@@ -140,3 +140,44 @@ def report(
     from fusion.report.command import run
 
     run(artifact=artifact, out=out)
+
+
+@app.command()
+def update(
+    artifact: Annotated[Path, typer.Argument(help="Folder that `playfuse fuse` wrote.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to write the new artifact to; may be the old one.")],
+    version: Annotated[str, typer.Option(help="Of the new model.")],
+    add: Annotated[
+        str | None, typer.Option(metavar="BEHAVIOUR", help="To predict as well, or anew.", show_default=False)
+    ] = None,
+    remove: Annotated[
+        str | None, typer.Option(metavar="BEHAVIOUR", help="To predict no more.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Dataset to learn from (`playfuse data`).", show_default=False)
+    ] = None,
+    teachers: Annotated[
+        Path | None, typer.Option(help="Teachers that predict it (`playfuse train`).", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the passport as JSON.")] = False,
+) -> None:
+    """Add, refresh or remove one behaviour; the others' answers keep every bit.
+
+    [bold]Examples[/]
+
+      playfuse update runs/artifact --add churn_14d --data runs/data --teachers runs/teachers --version 2 --out runs/v2
+
+      playfuse update runs/artifact --remove next_gap_hours --version 3 --out runs/v3
+    """
+    from fusion.incremental.command import run
+
+    run(
+        artifact=artifact,
+        added=add,
+        removed=remove,
+        data=data,
+        teachers=teachers,
+        out=out,
+        version=version,
+        as_json=as_json,
+    )

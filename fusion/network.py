@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fusion.lowrank.layer import LowRankLayer
-from fusion.prune.unit import Units
+from fusion.prune.unit import Slice, Units
 from fusion.weight import Weight
 
 if TYPE_CHECKING:
@@ -138,6 +138,24 @@ class FusedNetwork(nn.Module):
         for name in LAYERS:
             self.layer(name).replan()
 
+    def behaviour_slices(self) -> tuple[Slice, ...]:
+        """What a behaviour owns alone: the arrays, and the axes along which the behaviours lie."""
+        return (self.layers.mode_slice(0), (self.layers.bias, 0), (self.readout, 0), (self.readout_bias, 0))
+
+    def keep_behaviours(self, index: NDArray[np.int64]) -> None:
+        """Predict some of the behaviours only; every other array keeps its numbers."""
+        for weight, axis in self.behaviour_slices():
+            weight.plain()
+            weight.select(axis, index)
+        self._recount()
+
+    def add_behaviour(self, position: int, like: int) -> None:
+        """Predict one behaviour more, at a column of its own: at first the same as another one."""
+        for weight, axis in self.behaviour_slices():
+            weight.plain()
+            weight.insert(axis, position, like)
+        self._recount()
+
     @torch.no_grad()
     def signals(self, features: Tensor) -> dict[str, NDArray[np.float64]]:
         """Name of units → (units,) root mean square, over the rows, of what each neuron or feature puts out."""
@@ -152,6 +170,10 @@ class FusedNetwork(nn.Module):
             name: np.asarray(value.double().square().mean(dim=0).sqrt().numpy())
             for name, value in zip(names, values, strict=True)
         }
+
+    def _recount(self) -> None:
+        self.behaviours = len(self.readout_bias.array)
+        self.layers.replan()
 
     def _encode_by(self, encoding: PiecewiseLinearEncoding) -> None:
         self.encoding = encoding

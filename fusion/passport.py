@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from fusion.recipe import Recipe
     from fusion.teachers.onnx_teacher import OnnxTeacher
+    from fusion.teachers.teacher import Teacher
     from fusion.telemetry.dataset import Dataset
 
 
@@ -41,7 +42,7 @@ class Jury:
         split: TEST for a verdict; VALIDATION where something is chosen by it.
     """
 
-    def __init__(self, dataset: Dataset, teachers: Sequence[OnnxTeacher], split: Split) -> None:
+    def __init__(self, dataset: Dataset, teachers: Sequence[Teacher], split: Split) -> None:
         self.dataset = dataset
         self.rows = dataset.rows(split)
         self.stages: list[StageQuality] = []

@@ -18,6 +18,7 @@ from fusion.execution import choose_execution
 from fusion.material import Material
 from fusion.passport import Findings, Jury, issue
 from fusion.report import page
+from fusion.saved import SavedNetwork, beside
 from fusion.steps.registry import STEPS
 from fusion.telemetry.dataset import Split
 from inference.contract import artifact as artifacts
@@ -114,6 +115,7 @@ def build(
     manifest = _manifest(material, work, recipe)
     report = page.render(manifest, passport).encode() if with_report else None
     artifacts.write(out, manifest=manifest, model=execution.model, passport=passport, report=report)
+    SavedNetwork(network, execution.dense).save(beside(out))
     told("export", 1.0, f"{out} written")
     return passport
 

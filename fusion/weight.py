@@ -67,6 +67,16 @@ class Weight(nn.Module):
         if self.mask is not None:
             self.mask = self.mask.index_select(axis, chosen)
 
+    def plain(self) -> None:
+        """Keep what is served as it is: rounding and holes become ordinary numbers."""
+        self.array.data, self.mask, self.grid = torch.from_numpy(self.numpy().copy()), None, None
+
+    def insert(self, axis: int, position: int, like: int) -> None:
+        """Put a copy of entry `like` of an axis in at a position; of a plain array."""
+        index = torch.arange(self.array.shape[axis])
+        grown = torch.cat((index[:position], index[like : like + 1], index[position:]))
+        self.array = nn.Parameter(self.array.detach().index_select(axis, grown))
+
     @property
     def kept(self) -> int:
         """Numbers that are stored: pruned ones are not."""

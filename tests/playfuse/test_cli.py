@@ -9,7 +9,7 @@ from inference.contract.errors import PlayfuseError
 from playfuse.cli import build
 
 SERVING = ("serve", "predict", "inspect", "compare")
-BUILDING = ("data", "train", "fuse", "report", "demo")
+BUILDING = ("data", "train", "fuse", "update", "report", "demo")
 
 
 def run(*arguments: str, missing: list[str] | None = None) -> str:

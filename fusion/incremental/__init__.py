@@ -1,0 +1,1 @@
+"""Incremental fusion: one behaviour more, anew or less, and the rest as it was."""
