@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
+from tensorly.base import unfold
 
 from fusion.lowrank.allocation import allocate
+from fusion.lowrank.evbmf import rank_hint
 from fusion.lowrank.form import numbers
 from fusion.lowrank.metric import Metric
 from fusion.lowrank.refit import Drift, refit
@@ -128,11 +130,22 @@ def _ranks(
             f"ranks: lowered from those that keep {share:.2%} of every mode, the cheapest in error per number first, "
             f"to fit {spec.budget_parameters:,} parameters of which {fixed:,} are no tensors'; given up: {lost}"
         ]
+    reasons.append(f"ranks that stand out from noise (variational Bayes, a hint only): {_hints(parts)}")
     forms = [
         part.wanted.with_slots(slots) if choice.numbers(slots) < choice.dense else None
         for part, choice, slots in zip(parts, choices, ranks, strict=True)
     ]
     return forms, reasons
+
+
+def _hints(parts: list[_Part]) -> str:
+    """What EVBMF makes of every mode of every tensor, in words."""
+
+    def of(part: _Part) -> tuple[int, ...]:
+        whitened = part.metric.whiten(part.tensor)
+        return tuple(rank_hint(unfold(whitened, mode)) for mode in range(whitened.ndim))
+
+    return ", ".join(f"{part.name} {of(part)}" for part in parts)
 
 
 def _replace(spec: Decompose, work: Work, part: _Part, form: FormSpec | None, drift: Drift | None) -> str:

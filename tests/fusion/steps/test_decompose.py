@@ -82,6 +82,7 @@ def test_an_impossible_budget_is_refused_with_the_least_there_is(work: Work) -> 
 def test_energy_chooses_the_ranks_and_keeps_dense_what_would_grow(work: Work) -> None:
     said = _run(work, Decompose(energy=0.9, calibration_rows=500, **SMALL))
     assert any("keep 90.00% of the spectrum" in sentence for sentence in said)
+    assert any("stand out from noise" in sentence and "layers (" in sentence for sentence in said)
     assert work.network.parameter_count < _distilled().network.parameter_count
     full = small_work()
     said = _run(full, Decompose(energy=0.999999, calibration_rows=500, **SMALL))
