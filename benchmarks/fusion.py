@@ -30,8 +30,7 @@ from fusion.telemetry.dataset import build as build_dataset
 from fusion.telemetry.log import read_log
 from fusion.telemetry.sources import data_folder, find_log
 from fusion.telemetry.spec import load_spec
-from inference.contract.artifact import MODEL_FILE
-from inference.engine import Engine
+from inference.engine import load
 
 if TYPE_CHECKING:
     from fusion.teachers.onnx_teacher import OnnxTeacher
@@ -114,8 +113,9 @@ def _one_session(dataset: Dataset, teachers: list[OnnxTeacher], artifact: Path) 
     rows = dataset.rows(Split.TEST)[:LOBBY_PLAYERS]
     model = one_graph(teachers, dataset.feature_names)
     every = scorer(model, np.ascontiguousarray(dataset.features[rows]), dataset.sequences(rows))
-    engine = Engine.from_bytes((artifact / MODEL_FILE).read_bytes())
-    lobby = np.zeros((LOBBY_PLAYERS, engine.features), dtype=np.float32)
+    served, engine = load(artifact)
+    columns = [dataset.feature_names.index(name) for name in served.manifest.features]
+    lobby = np.ascontiguousarray(dataset.features[rows][:, columns])
     together, fused = cpu_us([every, lambda: engine.run(lobby)])
     return {"cpu_us_per_lobby": together, "fused_cpu_us_per_lobby": fused}
 
