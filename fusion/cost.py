@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 LOBBY_PLAYERS: Final = 64
 REPEATS: Final = 15
-_REPEAT_SECONDS: Final = 0.02
+REPEAT_SECONDS: Final = 0.01
+ENERGY_SECONDS: Final = 0.5
 
 
 def cpu_us(calls: Sequence[Callable[[], object]], *, repeats: int = REPEATS) -> list[float]:
@@ -39,17 +40,16 @@ def cpu_us(calls: Sequence[Callable[[], object]], *, repeats: int = REPEATS) -> 
     return [float(np.median(times)) for times in seen]
 
 
-def energy(score_lobby: Callable[[], object], *, seconds: float = 1.0) -> Energy:
-    """Joules per lobby over about a second of scoring: counters and CPU clocks are too coarse for one.
+def energy(score_lobby: Callable[[], object]) -> Energy:
+    """Joules per lobby over half a second of scoring: counters and CPU clocks are too coarse for one.
 
     Args:
         score_lobby: scores one lobby; nothing else should run beside it.
-        seconds: how long to go on.
     """
     meter = choose()
     before = sum(meter.read().values())
     lobbies, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
+    while time.perf_counter() - started < ENERGY_SECONDS:
         score_lobby()
         lobbies += 1
     return Energy(source=meter.source, joules_per_lobby=(sum(meter.read().values()) - before) / lobbies)
@@ -58,7 +58,7 @@ def energy(score_lobby: Callable[[], object], *, seconds: float = 1.0) -> Energy
 def _loops(call: Callable[[], object]) -> int:
     call()
     once_us = max(_time(call, 3), 1.0)
-    return max(1, int(_REPEAT_SECONDS * 1e6 / once_us))
+    return max(1, int(REPEAT_SECONDS * 1e6 / once_us))
 
 
 def _time(call: Callable[[], object], loops: int) -> float:

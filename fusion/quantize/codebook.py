@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from onnx import TensorProto
 from pydantic import BaseModel, ConfigDict
-from sklearn.cluster import KMeans
 
 from fusion.quantize.packing import Holes, add_codes
 
@@ -34,6 +33,8 @@ class KMeansCodebook(_Scheme):
 
     def fit(self, array: NDArray[np.float32]) -> Codebook:
         """Cluster the numbers of an array; one of few distinct numbers keeps them all."""
+        from sklearn.cluster import KMeans  # here, because it takes a second that few recipes need
+
         distinct = np.unique(array)
         if len(distinct) <= 2**self.bits:
             return Codebook(distinct, self.bits)

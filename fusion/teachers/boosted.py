@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import lightgbm
 import numpy as np
 from pydantic import Field
 
@@ -17,6 +16,7 @@ from fusion.teachers.parity import check_parity
 from fusion.teachers.teacher import Fitted, Progress, Settings, Task, part_of
 
 if TYPE_CHECKING:
+    import lightgbm
     from numpy.typing import NDArray
 
     from inference.contract.behaviours import Behaviour
@@ -78,6 +78,8 @@ class BoostedTrainer:
 def _boost(
     task: Task, names: tuple[str, ...], index: int, settings: BoostedSettings, seed: int, progress: Progress
 ) -> lightgbm.Booster:
+    import lightgbm  # here, because it takes a second that only training needs
+
     behaviour = task.behaviours[index]
     training, target = _known(task, task.training, index)
     validation, validation_target = _known(task, task.validation, index)

@@ -120,9 +120,23 @@ def as_script(path: Path, folder: Path) -> str:
     return "\n".join(parts) + "\n"
 
 
+@cache
+def own_network() -> tuple[str, ...]:
+    """What to run a page under so that its ports are its own: the pages name fixed ones, as a reader types them.
+
+    Where the kernel grants no network namespace, the ports of the machine have to be free.
+    """
+    inside = ("unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+    if shutil.which("unshare") and subprocess.run([*inside, "true"], capture_output=True, check=False).returncode == 0:
+        return inside
+    return ()
+
+
+ONE_BY_ONE: Final = () if own_network() else (pytest.mark.xdist_group("docs"),)
+
+
 @pytest.mark.process
-@pytest.mark.xdist_group("docs")
-@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.name, marks=ONE_BY_ONE) for path in documents()])
 def test_snippets_of_a_page_run_in_order(path: Path, tmp_path: Path) -> None:
     for name in RESOURCES:
         (tmp_path / name).symlink_to(ROOT / name)
@@ -138,22 +152,12 @@ class Outcome:
     text: str
 
 
-@cache
-def own_network() -> tuple[str, ...]:
-    """What to run a page under so that its ports are its own: the pages name fixed ones, as a reader types them.
-
-    Where the kernel grants no network namespace, the ports of the machine have to be free.
-    """
-    inside = ("unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
-    if shutil.which("unshare") and subprocess.run([*inside, "true"], capture_output=True, check=False).returncode == 0:
-        return inside
-    return ()
-
-
 def run_page(script: Path) -> Outcome:
     """Run a script in its folder; whatever it left behind is stopped with it."""
     log = script.with_suffix(".log")
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "120"}
+    # Without the tracing of coverage, which other tests have of the same lines and which makes all this much slower.
+    untraced = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    environment = {**untraced, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "120"}
     with log.open("w") as output:
         process = subprocess.Popen(
             [*own_network(), "bash", script.name],

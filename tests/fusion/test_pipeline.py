@@ -151,7 +151,7 @@ def test_the_same_seed_gives_the_same_network(
     artifact: tuple[Path, Passport, object], dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
 ) -> None:
     path, passport, _ = artifact
-    again = fuse(dataset, teachers, RECIPE, tmp_path / "again", lambda *_: None)
+    again = fuse(dataset, teachers, RECIPE, tmp_path / "again", lambda *_: None, with_report=False)
     assert again.behaviours == passport.behaviours
     assert again.stages == passport.stages
     assert load(tmp_path / "again")[0].manifest.probe == load(path)[0].manifest.probe
@@ -162,7 +162,7 @@ def test_dense_layers_and_the_plain_metric_are_recipes_too(
 ) -> None:
     lowrank = Decompose(metric="plain", input=Cp(rank=5), trunk=None, layers=None)
     recipe = RECIPE.model_copy(update={"steps": (RECIPE.steps[0], lowrank)})
-    passport = fuse(dataset, teachers, recipe, tmp_path / "artifact", lambda *_: None)
+    passport = fuse(dataset, teachers, recipe, tmp_path / "artifact", lambda *_: None, with_report=False)
     assert sum("kept dense" in decision for decision in passport.decisions) == 2
     load(tmp_path / "artifact")
 
@@ -172,7 +172,7 @@ def test_a_network_may_start_from_its_teachers_neurons(dataset: Dataset, tmp_pat
     only = train(dataset, specs, tmp_path / "teachers")
     started = RECIPE.network.model_copy(update={"start": "teachers"})
     recipe = RECIPE.model_copy(update={"network": started, "steps": RECIPE.steps[:1]})
-    passport = fuse(dataset, only, recipe, tmp_path / "artifact", lambda *_: None)
+    passport = fuse(dataset, only, recipe, tmp_path / "artifact", lambda *_: None, with_report=False)
     assert any("16 of 16 neurons of 1 teachers" in decision for decision in passport.decisions)
 
 
@@ -186,7 +186,7 @@ def test_a_behaviour_without_a_teacher_is_refused_and_nothing_written(dataset: D
 def test_a_single_behaviour_lowers_the_ranks_and_says_so(dataset: Dataset, tmp_path: Path) -> None:
     one = replace(dataset, behaviours=dataset.behaviours[:1], labels=np.ascontiguousarray(dataset.labels[:, :1]))
     only = train(one, [TeacherSpec(name="a", family="logistic", settings={"epochs": 2})], tmp_path / "teachers")
-    passport = fuse(one, only, RECIPE, tmp_path / "artifact", lambda *_: None)
+    passport = fuse(one, only, RECIPE, tmp_path / "artifact", lambda *_: None, with_report=False)
     assert any("the highest possible" in decision for decision in passport.decisions)
     assert load(tmp_path / "artifact")[1].behaviours == 1
 

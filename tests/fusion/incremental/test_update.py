@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,20 @@ def silent(stage: str, done: float, note: str) -> None:
     assert 0.0 <= done <= 1.0
 
 
+@pytest.fixture(scope="module")
+def cp(without: Dataset, older: list[OnnxTeacher], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact without the new behaviour, to be copied, never changed."""
+    folder = tmp_path_factory.mktemp("cp") / "artifact"
+    fuse(without, older, _recipe(FORMS["cp"]), folder, silent, with_report=False)
+    return folder
+
+
+def copied(artifact: Path, to: Path) -> Path:
+    shutil.copytree(artifact, to)
+    shutil.copy(beside(artifact), beside(to))
+    return to
+
+
 def answers(path: Path, dataset: Dataset) -> dict[str, NDArray[np.float32]]:
     artifact, engine = load(path)
     rows = dataset.rows(Split.TEST)
@@ -132,9 +147,14 @@ def test_refreshed_and_removed_of_a_quantized_network(
 
 
 def test_what_cannot_be_done_is_told_and_nothing_written(
-    dataset: Dataset, without: Dataset, teachers: list[OnnxTeacher], older: list[OnnxTeacher], tmp_path: Path
+    dataset: Dataset,
+    without: Dataset,
+    teachers: list[OnnxTeacher],
+    older: list[OnnxTeacher],
+    cp: Path,
+    tmp_path: Path,
 ) -> None:
-    fuse(without, older, _recipe(FORMS["cp"]), tmp_path / "v1", silent, with_report=False)
+    copied(cp, tmp_path / "v1")
     out = tmp_path / "v2"
     with pytest.raises(FusionError, match="no behaviour nonsense"):
         remove(Fused.open(tmp_path / "v1"), "nonsense", out, "2", silent)
@@ -151,10 +171,12 @@ def test_what_cannot_be_done_is_told_and_nothing_written(
         Fused.open(tmp_path / "v1")
 
 
-def test_the_network_of_another_artifact_is_refused(without: Dataset, older: list[OnnxTeacher], tmp_path: Path) -> None:
-    for number in (1, 2):
-        recipe = _recipe(FORMS["cp"]).model_copy(update={"seed": number})
-        fuse(without, older, recipe, tmp_path / f"v{number}", silent, with_report=False)
-    beside(tmp_path / "v1").replace(beside(tmp_path / "v2"))
+def test_the_network_of_another_artifact_is_refused(
+    without: Dataset, older: list[OnnxTeacher], cp: Path, tmp_path: Path
+) -> None:
+    recipe = _recipe(FORMS["cp"]).model_copy(update={"seed": 2})
+    other = copied(cp, tmp_path / "other")
+    fuse(without, older, recipe, tmp_path / "artifact", silent, with_report=False)
+    beside(tmp_path / "artifact").replace(beside(other))
     with pytest.raises(FusionError, match="the network of another artifact"):
-        Fused.open(tmp_path / "v2")
+        Fused.open(other)
