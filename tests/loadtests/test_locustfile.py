@@ -34,7 +34,7 @@ def run_locust(
 @pytest.mark.xdist_group("load")
 def test_every_kind_of_user_gets_right_replies(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
-        done, stats = run_locust(server.address, tmp_path / "stats.json", "-u", "10", "-r", "10", "-t", "6s")
+        done, stats = run_locust(server.address, tmp_path / "stats.json", "-u", "10", "-r", "10", "-t", "4s")
         metrics = scrape(server)
     assert done.returncode == 0, done.stderr
     assert {entry["name"] for entry in stats} == LABELS
@@ -53,7 +53,7 @@ def test_every_kind_of_user_gets_right_replies(tmp_path: Path) -> None:
 @pytest.mark.xdist_group("load")
 def test_refused_requests_count_as_failures(tmp_path: Path) -> None:
     with running_server(tmp_path, "--max-rows", "1") as server:
-        done, stats = run_locust(server.address, tmp_path / "stats.json", "-u", "4", "-r", "4", "-t", "6s", "LobbyUser")
+        done, stats = run_locust(server.address, tmp_path / "stats.json", "-u", "4", "-r", "4", "-t", "4s", "LobbyUser")
     assert done.returncode == 1
     (lobby,) = stats
     assert lobby["num_requests"] == lobby["num_failures"] > 0

@@ -26,6 +26,7 @@ from fusion.teachers.specs import TeacherSpec
 from fusion.telemetry.dataset import Dataset, Split, build
 from fusion.telemetry.simulate import simulate
 from fusion.training import Schedule
+from inference.contract.artifact import MODEL_FILE, REPORT_FILE, write
 from inference.engine import load
 
 NEW = "return_72h"
@@ -132,7 +133,7 @@ def test_a_behaviour_is_added_and_all_others_keep_every_bit(
 def test_refreshed_and_removed_of_a_quantized_network(
     dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
 ) -> None:
-    fuse(dataset, teachers, _recipe(FORMS["tucker"], quantized=True), tmp_path / "v1", silent)
+    fuse(dataset, teachers, _recipe(FORMS["tucker"], quantized=True), tmp_path / "v1", silent, with_report=False)
     first = answers(tmp_path / "v1", dataset)
     add(Fused.open(tmp_path / "v1"), NEW, dataset, teachers, tmp_path / "v2", "2", silent, schedule=QUICK)
     second = answers(tmp_path / "v2", dataset)
@@ -144,6 +145,16 @@ def test_refreshed_and_removed_of_a_quantized_network(
     for name, values in third.items():
         np.testing.assert_array_equal(second[name], values)
         np.testing.assert_array_equal(first[name], values)
+
+
+def test_an_artifact_with_a_report_keeps_one_and_it_is_of_the_new_version(cp: Path, tmp_path: Path) -> None:
+    old, _ = load(cp)
+    model = (cp / MODEL_FILE).read_bytes()
+    write(tmp_path / "v1", manifest=old.manifest, model=model, passport=old.passport, report=b"of version 1")
+    shutil.copy(beside(cp), beside(tmp_path / "v1"))
+    remove(Fused.open(tmp_path / "v1"), "next_gap_hours", tmp_path / "v2", "2", silent)
+    assert load(tmp_path / "v2")[0].manifest.has_report
+    assert "remove next_gap_hours" in (tmp_path / "v2" / REPORT_FILE).read_text()
 
 
 def test_what_cannot_be_done_is_told_and_nothing_written(

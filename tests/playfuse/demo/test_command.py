@@ -45,7 +45,7 @@ def artifact(tmp_path: Path) -> Path:
 def test_a_kept_server_answers_until_it_is_stopped(
     dataset: Path, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server = show(dataset, artifact, tmp_path, load_seconds=6, keep=True)
+    server = show(dataset, artifact, tmp_path, load_seconds=3, keep=True)
     try:
         with Client(server.address, timeout_seconds=10) as client:
             assert client.describe().model_name == "testnet"
@@ -89,7 +89,7 @@ def test_help_teaches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.process
 def test_the_whole_demo_on_simulated_players(tmp_path: Path) -> None:
-    arguments = ["demo", "--simulate", "150", "--load-seconds", "6", "--out", str(tmp_path)]
+    arguments = ["demo", "--simulate", "150", "--load-seconds", "3", "--out", str(tmp_path)]
     command = [sys.executable, "-m", "playfuse", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.process, pytest.mark.xdist_group("load")]
 
 def test_report_agrees_with_what_the_server_counted(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
-        report = load.run(server, tmp_path, users=8, seconds=6)
+        report = load.run(server, tmp_path, users=8, seconds=3)
         after = Scrape.parse(scrape(server))
     assert report.failures == 0
     assert report.requests == after.total("playfuse_request_seconds_count", method="Predict", code="OK") > 0
@@ -37,4 +37,4 @@ def test_a_load_without_any_answer_is_an_error(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         elsewhere = replace(server, address="127.0.0.1:1")
         with pytest.raises(PlayfuseError, match="no answer"):
-            load.run(elsewhere, tmp_path, users=1, seconds=7)
+            load.run(elsewhere, tmp_path, users=1, seconds=3)
