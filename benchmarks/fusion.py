@@ -1,8 +1,8 @@
 """Measures fusion on three games: `python -m benchmarks.fusion [--preset full] [--games NAME ...] [--seeds 0 1 2]`.
 
 For every game: log → dataset → teachers → fused artifact, all with the presets a user gets; quality on test players
-with intervals, parameters, bytes, CPU per lobby, and how long it took. The network is fused again from other
-seeds. Needs the real logs (`PLAYFUSE_DATA`).
+with intervals, parameters, bytes, CPU per lobby, and how long it took. All of it again from other seeds: a seed
+draws the test players, the teachers' training and the fusion's. Needs the real logs (`PLAYFUSE_DATA`).
 """
 
 from __future__ import annotations
@@ -53,37 +53,40 @@ def main() -> None:
     stored: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.is_file() else {"games": {}}
     with tempfile.TemporaryDirectory() as scratch:
         for game in arguments.games:
-            folder = (arguments.keep or Path(scratch)) / game
-            stored["games"][game] = measure(game, arguments.preset, arguments.seeds, folder)
-            stored["machine"] = machine()
-            RESULT.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
+            measured: dict[str, Any] = {}
+            for seed in arguments.seeds:
+                folder = (arguments.keep or Path(scratch)) / f"{game}_{seed}"
+                run = measure(game, arguments.preset, seed, folder)
+                measured = measured or run | {"seeds": {}}
+                measured["seeds"][str(seed)] = {
+                    "changes": {row["behaviour"]: row["change"]["value"] for row in run["behaviours"]},
+                    **{key: run[key] for key in ("mean_change", "worst_change", "seconds", "rows")},
+                }
+                stored["games"][game] = measured
+                stored["machine"] = machine()
+                RESULT.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
     print(f"\nWritten to {RESULT.relative_to(Path.cwd()) if RESULT.is_relative_to(Path.cwd()) else RESULT}.")
     print("Next: python -m benchmarks.render")
 
 
-def measure(game: str, preset: str, seeds: list[int], folder: Path) -> dict[str, Any]:
-    """One game from its log to its artifact, and the artifact again from other seeds."""
+def measure(game: str, preset: str, seed: int, folder: Path) -> dict[str, Any]:
+    """One game from its log to its artifact."""
     log = find_log(game)
     assert log is not None
-    print(f"\n{game}")
+    print(f"\n{game}, seed {seed}")
     started = time.perf_counter()
-    dataset = build_dataset(read_log(log, load_spec(game)))
+    dataset = build_dataset(read_log(log, load_spec(game)), split=seed)
     prepared = time.perf_counter()
     teacher_set = specs.preset(specs.Preset(preset), dataset.behaviours)
-    recipe = recipes.preset(recipes.Preset(preset))
+    recipe = recipes.preset(recipes.Preset(preset)).model_copy(update={"seed": seed})
     with stages() as told:
-        teachers = train(dataset, teacher_set.teachers, folder / "teachers", progress=told)
+        teachers = train(dataset, teacher_set.teachers, folder / "teachers", seed=seed, progress=told)
         trained = time.perf_counter()
         material = Material.prepare(dataset, teachers, recipe, part(told, "targets"))
         passport = build(material, recipe, folder / "artifact", told)
         fused = time.perf_counter()
-        others = [
-            build(material, recipe.model_copy(update={"seed": seed}), folder / f"artifact_{seed}", told)
-            for seed in seeds
-            if seed != recipe.seed
-        ]
     test = dataset.rows(Split.TEST)
-    by_seed = [[row.change.value for row in one.behaviours] for one in (passport, *others)]
+    changes = [row.change.value for row in passport.behaviours]
     return {
         "preset": preset,
         "rows": {split.name.lower(): len(dataset.rows(split)) for split in Split},
@@ -96,13 +99,8 @@ def measure(game: str, preset: str, seeds: list[int], folder: Path) -> dict[str,
         "stages": [stage.model_dump(mode="json") for stage in passport.stages],
         "decisions": list(passport.decisions),
         "parity_error": passport.parity_error,
-        "mean_change": float(np.mean(by_seed[0])),
-        "worst_change": min(by_seed[0]),
-        "seeds": {
-            "seeds": [recipe.seed, *(seed for seed in seeds if seed != recipe.seed)],
-            "mean_change": [float(np.mean(changes)) for changes in by_seed],
-            "worst_change": [min(changes) for changes in by_seed],
-        },
+        "mean_change": float(np.mean(changes)),
+        "worst_change": min(changes),
         "seconds": fused - started,
         "seconds_by_step": {"data": prepared - started, "teachers": trained - prepared, "fuse": fused - trained},
     }

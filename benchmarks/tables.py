@@ -34,8 +34,8 @@ def fusion_summary(results: dict[str, Any]) -> str:
             (
                 _game(name),
                 str(len(game["behaviours"])),
-                _over_seeds(game["seeds"]["mean_change"]),
-                _over_seeds(game["seeds"]["worst_change"]),
+                _over_seeds([run["mean_change"] for run in game["seeds"].values()]),
+                _over_seeds([run["worst_change"] for run in game["seeds"].values()]),
                 f"{teachers['parameters']:,} → {fused['parameters']:,} (1/{_ratio(teachers, fused, 'parameters')})",
                 f"{teachers['file_bytes'] / 1024:,.0f} → {fused['file_bytes'] / 1024:,.0f} "
                 f"(1/{_ratio(teachers, fused, 'file_bytes')})",
@@ -83,6 +83,7 @@ def fusion(results: dict[str, Any]) -> str:
             f"### {_game(name)}",
             _table(("behaviour", "measure", "best teacher", "teacher", "fused", "change"), quality),
             _table(("", "parameters", "bytes", "CPU µs per 64-player lobby"), sizes),
+            _other_players(game),
             _remarks(game),
         ]
     return "\n\n".join(parts)
@@ -109,13 +110,26 @@ def methods(results: dict[str, Any]) -> str:
     return f"{intro}\n\n{_table(header, rows)}"
 
 
+def _other_players(game: dict[str, Any]) -> str:
+    """The change with other test players, teachers trained anew: one column per seed."""
+    seeds = game["seeds"]
+    names = [row["behaviour"] for row in game["behaviours"]]
+    rows = [(f"`{name}`", *(_signed(run["changes"][name]) for run in seeds.values())) for name in names]
+    rows += [
+        (label, *(_signed(run[key]) for run in seeds.values()))
+        for label, key in (("**mean**", "mean_change"), ("**worst**", "worst_change"))
+    ]
+    rows.append(("seconds to train and fuse", *(f"{run['seconds']:,.0f}" for run in seeds.values())))
+    return _table(("change", *(f"seed {seed}" for seed in seeds)), rows)
+
+
 def _remarks(game: dict[str, Any]) -> str:
-    seeds, one = game["seeds"], game["one_session"]
+    runs, one = list(game["seeds"].values()), game["one_session"]
     ratio = one["cpu_us_per_lobby"] / one["fused_cpu_us_per_lobby"]
     return (
-        f"Trained and fused in {game['seconds']:,.0f} s. Over {len(seeds['seeds'])} seeds of the fusion: mean change "
-        f"{_over_seeds(seeds['mean_change'])}, worst {_over_seeds(seeds['worst_change'])} (± half of 95 %). All "
-        f"teachers in one ONNX session: {one['cpu_us_per_lobby']:,.0f} µs, {ratio:.0f} times the fused network's."
+        f"Over {len(runs)} seeds: mean change {_over_seeds([run['mean_change'] for run in runs])}, worst "
+        f"{_over_seeds([run['worst_change'] for run in runs])} (± half of 95 %). All teachers in one ONNX session: "
+        f"{one['cpu_us_per_lobby']:,.0f} µs, {ratio:.0f} times the fused network's."
     )
 
 

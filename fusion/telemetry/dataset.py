@@ -150,12 +150,17 @@ class Dataset:
         )
 
 
-def build(log: SessionLog) -> Dataset:
-    """Features and labels of every session of a cleaned log."""
+def build(log: SessionLog, *, split: int = 0) -> Dataset:
+    """Features and labels of every session of a cleaned log.
+
+    Args:
+        log: what was read or simulated.
+        split: which of eight independent splits of the players; another one shows how far a result depends on them.
+    """
     histories = _histories(log)
     labels = compute_labels(log)
     labelled = behaviours(log)
-    digests = np.array([_digest(player) for player in log.player_ids], dtype=np.uint8)[log.player]
+    digests = np.array([_digest(player, split) for player in log.player_ids], dtype=np.uint8)[log.player]
     return Dataset(
         name=log.name,
         synthetic=log.synthetic,
@@ -180,10 +185,10 @@ def _histories(log: SessionLog) -> HistoryBatch:
     return HistoryBatch(log.sessions, begin, rows + 1, log.sessions.end_seconds)
 
 
-def _digest(player: str) -> tuple[int, int]:
-    """First two bytes of the id's MD5: stable between runs, machines and logs. No secret depends on it."""
+def _digest(player: str, split: int) -> tuple[int, int]:
+    """Two bytes of the id's MD5: stable between runs, machines and logs. No secret depends on it."""
     digest = hashlib.md5(player.encode(), usedforsecurity=False).digest()
-    return digest[0], digest[1]
+    return digest[2 * split], digest[2 * split + 1]
 
 
 def _split(byte: NDArray[np.uint8]) -> NDArray[np.int8]:

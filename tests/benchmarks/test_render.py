@@ -30,8 +30,15 @@ FUSION: dict[str, Any] = {
             "one_session": {"cpu_us_per_lobby": 1_500.0, "fused_cpu_us_per_lobby": 100.0},
             "mean_change": -0.0006,
             "worst_change": -0.0006,
-            "seeds": {"seeds": [0, 1, 2], "mean_change": [0.001, 0.002, 0.003], "worst_change": [-0.001] * 3},
-            "seconds": 480.0,
+            "seeds": {
+                str(seed): {
+                    "changes": {"churn_7d": change},
+                    "mean_change": change,
+                    "worst_change": -0.001,
+                    "seconds": 480.0 + seed,
+                }
+                for seed, change in enumerate((0.001, 0.002, 0.003))
+            },
         }
     },
 }

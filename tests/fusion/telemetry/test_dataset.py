@@ -68,6 +68,14 @@ def test_the_split_goes_by_the_players_hash_and_never_by_row(dataset: Dataset, l
     assert np.array_equal(np.sort(np.concatenate([dataset.rows(split) for split in Split])), np.arange(len(dataset)))
 
 
+def test_another_split_draws_other_players_and_nothing_else(dataset: Dataset, log: SessionLog) -> None:
+    other = build(log, split=3)
+    first = np.array([hashlib.md5(log.player_ids[player].encode()).digest()[6] for player in other.player])
+    np.testing.assert_array_equal(other.split == Split.TEST, first < 51)
+    assert np.mean(dataset.split[other.rows(Split.TEST)] == Split.TEST) < 0.5
+    np.testing.assert_array_equal(other.features, dataset.features)
+
+
 def test_sequences_and_subset_are_of_the_rows_asked_for(dataset: Dataset) -> None:
     rows = dataset.rows(Split.TEST)[::-3].copy()
     sequences = dataset.sequences(rows)
