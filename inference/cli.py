@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -127,8 +128,10 @@ def _announce(server: Server) -> None:
         "try": f"playfuse predict --target {server.address} --history '2026-01-05T18:00,3600;2026-01-06T20:30,1800'",
         "ready": f"{time.monotonic() - _process_start_seconds():.2f} s after the start; Ctrl-C or SIGTERM drains",
     }
-    for label, text in lines.items():
-        notes.print(f"[bold]{label:<11}[/]{text}", highlight=False, soft_wrap=True)
+    # A full disk under the log is no reason not to serve.
+    with suppress(OSError):
+        for label, text in lines.items():
+            notes.print(f"[bold]{label:<11}[/]{text}", highlight=False, soft_wrap=True)
 
 
 def _process_start_seconds() -> float:

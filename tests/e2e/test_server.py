@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -34,7 +36,6 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -306,6 +307,21 @@ def test_a_taken_port_is_an_error_with_a_way_out(server: ServerProcess, tmp_path
     assert f"address 127.0.0.1:{port}" in result.stderr
     assert "name another port with --port" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_full_disk_under_the_log_stops_no_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "playfuse", "serve", "--demo", "--port", str(port), "--metrics-port", "0"]
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.Popen(command, stdout=full, stderr=full)
+    try:
+        with Client(f"127.0.0.1:{port}", timeout_seconds=PATIENCE_SECONDS) as client:
+            client.wait_until_ready(PATIENCE_SECONDS)
+            assert client.predict(features={"sessions_7d": [3.0]}).values.shape[0] == 1
+    finally:
+        process.terminate()
+        assert process.wait(timeout=PATIENCE_SECONDS) == 0
 
 
 def test_the_shell_gets_answers(server: ServerProcess) -> None:
