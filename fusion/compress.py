@@ -85,7 +85,7 @@ def compress(
 
     def examples(wanted: NDArray[np.int64]) -> Examples:
         found, order = inputs.shared(task, wanted)
-        return replace(found, targets=torch.from_numpy(_targets(teacher, task, order, settings.label_share)))
+        return replace(found, targets=torch.from_numpy(own_targets(teacher, task, order, settings.label_share)))
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -165,7 +165,7 @@ def _form(layer: LowRankLayer) -> FormSpec:
     return Tucker(ranks=(None, 1, 1) if layer.out_modes == 2 else (1, None, 1))
 
 
-def _targets(teacher: OnnxTeacher, task: Task, rows: NDArray[np.int64], label_share: float) -> NDArray[np.float32]:
+def own_targets(teacher: OnnxTeacher, task: Task, rows: NDArray[np.int64], label_share: float) -> NDArray[np.float32]:
     """(rows, behaviours): the teacher's answers, with the labels mixed in where they are known."""
     links, labels = links_of(teacher, task.dataset, rows), task.targets(rows)
     taught: NDArray[np.float64] = np.stack(

@@ -89,7 +89,7 @@ class Drift:
         mean, centred = now.mean(axis=0), now - now.mean(axis=0)
         covariance = centred.T @ centred / len(now)
         excess = (before - before.mean(axis=0)).T @ centred / len(now) - covariance
-        correction = _damped(_shrunk(covariance), excess.T).T
+        correction = damped(shrunk(covariance), excess.T).T
         moment = now.T @ now / len(now)
         return cls(before.mean(axis=0), correction, Statistics(moment, mean, statistics.gradients))
 
@@ -120,7 +120,7 @@ class _Problem:
         self.form = form
         self._products = plan(form, out_modes)
         covariance = statistics.inputs - np.outer(statistics.mean, statistics.mean)
-        self._inputs, self._outputs = _shrunk(covariance), _shrunk(statistics.gradients)
+        self._inputs, self._outputs = shrunk(covariance), shrunk(statistics.gradients)
         self._target = tensor.reshape(len(self._outputs), len(self._inputs)).T
         self._whole = self._norm(self._target) or 1.0
 
@@ -188,15 +188,15 @@ class _Problem:
             if side != free:
                 terms.append(((*side, *_primed(side)), shaped(metric, side * 2)))
             elif side == product.rows:
-                gradient = _damped(metric, gradient)
+                gradient = damped(metric, gradient)
             else:
-                gradient = _damped(metric, gradient.T).T
+                gradient = damped(metric, gradient.T).T
         bound = "".join(letter for letter in letters if letter not in free)
         system = _einsum((*bound, *_primed(bound)), *terms, *((_primed(symbols), array) for symbols, array in others))
         both = product.rows + product.columns
         slope = _einsum((*bound, *free), *others, (tuple(both), shaped(gradient, both)))
         unknowns = int(np.prod([size[letter] for letter in bound], dtype=np.int64))
-        step = shaped(_damped(system.reshape(unknowns, unknowns), slope.reshape(unknowns, -1)), bound + free)
+        step = shaped(damped(system.reshape(unknowns, unknowns), slope.reshape(unknowns, -1)), bound + free)
         moved = arrays[name] + np.transpose(step, [(bound + free).index(letter) for letter in letters])
         self.form = self.form.with_arrays({**arrays, name: moved})
 
@@ -224,7 +224,7 @@ def _einsum(result: tuple[str, ...], *terms: _Term) -> NDArray[np.float64]:
     return np.asarray(np.einsum(equation, *(array for _, array in terms), optimize=True))
 
 
-def _damped(system: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+def damped(system: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
     """The solution of a positive semi-definite system, short of directions that it leaves open."""
     size = len(system)
     damping = _DAMPING * float(np.trace(system)) / size
@@ -233,7 +233,7 @@ def _damped(system: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[
     return np.asarray(np.linalg.solve(0.5 * (system + system.T) + damping * np.eye(size), right))
 
 
-def _shrunk(moment: NDArray[np.float64]) -> NDArray[np.float64]:
+def shrunk(moment: NDArray[np.float64]) -> NDArray[np.float64]:
     """As in the metric: a little of every direction, so that none is free for good."""
     size = len(moment)
     return np.asarray(moment + SHRINKAGE * float(np.trace(moment)) / size * np.eye(size))
