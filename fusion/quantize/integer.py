@@ -30,6 +30,8 @@ _HIGHEST: Final = 255
 """Code of an activation."""
 _FULL, _REDUCED = 127, 63
 """Largest code of a weight. Two products of 255 and 63 still fit 16 bits, which is what x86 without VNNI adds up in."""
+_LEAST_REACH: Final = 1e-12
+"""Some step is needed even where all numbers are 0."""
 _EXACT: Final = 2**24
 """Up to here float32 holds every integer."""
 _LARGEST_BIAS: Final = 2**22
@@ -55,7 +57,7 @@ class ActivationGrid:
         def grid(low: float, high: float) -> tuple[float, float]:
             low, high = min(low, 0.0), max(high, 0.0)
             # Zero gets a code of its own: ReLU puts out so many.
-            step = (high - low) / _HIGHEST or 1.0
+            step = max(high - low, _LEAST_REACH) / _HIGHEST
             return step * round(low / step), step
 
         low, step = fit_range(values.astype(np.float64), _HIGHEST, reach, grid)
@@ -117,7 +119,7 @@ class IntegerProduct:
         largest = _REDUCED if reduced else _FULL
 
         def grid(low: float, high: float) -> tuple[float, float]:
-            step = max(abs(low), abs(high)) / largest or 1.0
+            step = max(abs(low), abs(high), _LEAST_REACH) / largest
             return -largest * step, step
 
         steps = np.array([fit_range(column.astype(np.float64), 2 * largest, reach, grid)[1] for column in matrix.T])

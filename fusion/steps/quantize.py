@@ -73,8 +73,10 @@ def _layers(scheme: Scheme, network: FusedNetwork) -> list[str]:
 def _products(spec: Quantize, work: Work) -> list[str]:
     assert isinstance(spec.layers, Uniform)
     assert spec.activations is not None
-    training = work.calibration(spec.activations.rows).features
-    return quantize_products(work.network, training, work.validation.features, spec.layers, spec.activations)
+    rows = spec.activations.rows
+    training = work.calibration(rows).features
+    validation = work.validation.features[:: max(1, len(work.validation) // rows)]
+    return quantize_products(work.network, training, validation, spec.layers, spec.activations)
 
 
 QUANTIZE: Final = Step(
