@@ -5,7 +5,8 @@ An activation is `step * (code - zero)`, a weight `step * code` with a step per 
 In the file these are QuantizeLinear and DequantizeLinear nodes around a product, which ONNX Runtime fuses into one
 integer kernel that goes straight from codes to codes. Torch takes the very steps of that kernel here: the sum is exact,
 and what follows is one float32 multiplication and one rounding. Both answer with the same bits; no tie is rounded to
-one side here and to the other there.
+one side here and to the other there. (A runtime that does not fuse the nodes multiplies in another order: now and then
+a code is then the next one, and that player's answers differ by more than the tolerance of the parity check.)
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-import onnxruntime
 from onnx import TensorProto
 
 from fusion.onnx_graph import Graph
@@ -22,6 +21,8 @@ _SIZE: Final = 64
 @cache
 def saturates() -> bool:
     """Whether ONNX Runtime gets the largest uint8 by the largest int8 wrong here."""
+    import onnxruntime  # here, because few recipes need it
+
     graph = Graph("saturation")
     value = graph.op("Cast", graph.input("rows", (_SIZE,)), to=TensorProto.UINT8)
     weights = graph.constant(np.full((_SIZE, _SIZE), 127), np.int8)
