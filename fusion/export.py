@@ -147,6 +147,7 @@ def check_parity(expected: NDArray[np.float64], got: NDArray[np.float32]) -> flo
             "parity of torch and ONNX Runtime",
             got=f"{error:.2e}",
             expected=f"at most {PARITY_TOLERANCE:.0e}",
-            fix="Outputs far outside the training range grow rounding errors: look for extreme amounts.",
+            fix="Outputs far outside the training range grow rounding errors: look for extreme amounts. Products of "
+            "integers may saturate: leave reduce_range to auto.",
         )
     return error

@@ -105,6 +105,11 @@ class FusedNetwork(nn.Module):
         assert isinstance(layer, LowRankLayer)
         return layer
 
+    @property
+    def has_integers(self) -> bool:
+        """Whether a layer is carried out in integers."""
+        return any(self.layer(name).integer is not None for name in LAYERS)
+
     def replace(self, name: str, layer: LowRankLayer) -> None:
         """Put another form of a layer in its place."""
         setattr(self, name, layer)
@@ -147,14 +152,14 @@ class FusedNetwork(nn.Module):
         for weight, axis in self.behaviour_slices():
             weight.plain()
             weight.select(axis, index)
-        self._recount()
+        self._recount(index)
 
     def add_behaviour(self, position: int, like: int) -> None:
         """Predict one behaviour more, at a column of its own: at first the same as another one."""
         for weight, axis in self.behaviour_slices():
             weight.plain()
             weight.insert(axis, position, like)
-        self._recount()
+        self._recount(np.insert(np.arange(self.behaviours), position, like))
 
     @torch.no_grad()
     def signals(self, features: Tensor) -> dict[str, NDArray[np.float64]]:
@@ -171,9 +176,10 @@ class FusedNetwork(nn.Module):
             for name, value in zip(names, values, strict=True)
         }
 
-    def _recount(self) -> None:
-        self.behaviours = len(self.readout_bias.array)
-        self.layers.replan()
+    def _recount(self, before: NDArray[np.int64]) -> None:
+        """Note which behaviour each one was before."""
+        self.behaviours = len(before)
+        self.layers.rearrange(before)
 
     def _encode_by(self, encoding: PiecewiseLinearEncoding) -> None:
         self.encoding = encoding

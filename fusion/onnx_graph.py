@@ -23,7 +23,7 @@ ML_DOMAIN: Final = "ai.onnx.ml"
 _INCLUDED: Final = "model/"
 """Begins every name of an included graph, so that none is one of ours."""
 
-Stored = type[np.float32 | np.float64 | np.float16 | np.int64 | np.uint8]
+Stored = type[np.float32 | np.float64 | np.float16 | np.int64 | np.uint8 | np.int8 | np.int32]
 """Types of arrays in a file."""
 
 

@@ -24,6 +24,7 @@ from fusion.lowrank.tucker import Tucker
 from fusion.network import LAYERS, FusedNetwork, Widths
 from fusion.quantize.codebook import Codebook
 from fusion.quantize.half import Half
+from fusion.quantize.integer import ActivationGrid, IntegerProduct
 from fusion.quantize.uniform import UniformGrid
 from fusion.weight import Grid, Weight
 
@@ -72,6 +73,9 @@ class SavedNetwork:
             if weight.grid is not None:
                 grids[name], kept = _grid_out(weight.grid)
                 arrays |= {f"{name}.grid.{key}": value for key, value in kept.items()}
+        for name in LAYERS:
+            products = self.network.layer(name).integer or ()
+            arrays |= {f"{name}.steps{index}": product.steps.numpy() for index, product in enumerate(products)}
         layers = {name: _about(self.network.layer(name)) for name in LAYERS}
         described = {
             "version": _VERSION,
@@ -126,7 +130,13 @@ def _network(described: Mapping[str, Any], arrays: Arrays) -> FusedNetwork:
         stored = {key: array.astype(np.float64) for key, array in _below(f"{name}.arrays.", arrays).items()}
         own = {key.removesuffix(".array"): array for key, array in stored.items() if key.endswith(".array")}
         form = _form(about["form"], about["modes"], own)
-        network.replace(name, LowRankLayer(form, out_modes=about["out_modes"], bias=arrays[f"{name}.bias.array"]))
+        layer = LowRankLayer(form, out_modes=about["out_modes"], bias=arrays[f"{name}.bias.array"])
+        if "integer" in about:
+            layer.integer = tuple(
+                _product_in(kept, torch.from_numpy(arrays[f"{name}.steps{index}"]))
+                for index, kept in enumerate(about["integer"])
+            )
+        network.replace(name, layer)
     for name, weight in _weights(network):
         weight.array.data = torch.from_numpy(arrays[f"{name}.array"])
         if f"{name}.mask" in arrays:
@@ -145,7 +155,28 @@ def _below(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def _about(layer: LowRankLayer) -> dict[str, Any]:
-    return {"form": type(layer.form()).__name__, "modes": len(layer.shape), "out_modes": layer.out_modes}
+    about = {"form": type(layer.form()).__name__, "modes": len(layer.shape), "out_modes": layer.out_modes}
+    if layer.integer is not None:
+        about["integer"] = [_product_out(product) for product in layer.integer]
+    return about
+
+
+def _product_out(product: IntegerProduct) -> dict[str, Any]:
+    outputs = None if product.outputs is None else _activation_out(product.outputs)
+    return {"inputs": _activation_out(product.inputs), "largest": product.largest, "outputs": outputs}
+
+
+def _product_in(about: Mapping[str, Any], steps: torch.Tensor) -> IntegerProduct:
+    outputs = None if about["outputs"] is None else _activation_in(about["outputs"])
+    return IntegerProduct(_activation_in(about["inputs"]), steps, about["largest"], outputs)
+
+
+def _activation_out(grid: ActivationGrid) -> dict[str, float]:
+    return {"step": float(grid.step), "zero": grid.zero}
+
+
+def _activation_in(about: Mapping[str, Any]) -> ActivationGrid:
+    return ActivationGrid(torch.tensor(about["step"], dtype=torch.float32), about["zero"])
 
 
 def _form(kind: str, modes: int, arrays: Arrays) -> Form:

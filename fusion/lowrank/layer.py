@@ -7,13 +7,16 @@ load.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fusion.errors import FusionError
 from fusion.lowrank.form import MODES, Dense, Form, plan
+from fusion.lowrank.tucker import Tucker
 from fusion.prune.unit import Units
 from fusion.weight import Weight
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from fusion.onnx_graph import Graph
     from fusion.prune.unit import Slice
+    from fusion.quantize.integer import IntegerProduct
 
 
 class LowRankLayer(nn.Module):
@@ -37,6 +41,9 @@ class LowRankLayer(nn.Module):
         bias: (output modes...), zeros where left out.
     """
 
+    integer: tuple[IntegerProduct, ...] | None
+    """How each product of the chain is carried out in integers; None where all is float32."""
+
     def __init__(
         self, form: NDArray[np.float64] | Form, *, out_modes: int, bias: NDArray[np.float32] | None = None
     ) -> None:
@@ -46,6 +53,7 @@ class LowRankLayer(nn.Module):
         self.arrays = nn.ModuleDict({name: Weight(array) for name, array in self._like.arrays.items()})
         self.products = plan(self._like, out_modes)
         self.bias = Weight(np.zeros(self.shape[:out_modes]) if bias is None else bias)
+        self.integer = None
 
     def matrices(self) -> list[Tensor]:
         """The chain, each (in, out)."""
@@ -56,15 +64,45 @@ class LowRankLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, in) → (rows, out)."""
-        for matrix in self.matrices():
+        bias: Tensor = self.bias().flatten()
+        *before, last = self.matrices()
+        if self.integer is not None:
+            *earlier, final = self.integer
+            for product, matrix in zip(earlier, before, strict=True):
+                x = product(x, matrix)
+            return final(x, last, bias)
+        for matrix in before:
             x = x @ matrix
-        bias: Tensor = self.bias()
-        return x + bias.flatten()
+        return x @ last + bias
 
     def in_form(self, form: Form, *, bias: ArrayLike | None = None) -> LowRankLayer:
         """A layer with its tensor in another form, balanced for training; the bias stays unless another is given."""
         bias = self.bias.numpy() if bias is None else np.asarray(bias, dtype=np.float32)
         return LowRankLayer(form.balanced(), out_modes=self.out_modes, bias=bias)
+
+    def multiplied(self) -> LowRankLayer:
+        """The same layer with an array for every matrix of its chain, which integer products need.
+
+        Raises:
+            FusionError: an array has holes, and it is only a factor of a matrix.
+        """
+        if all(len(product.arrays) == 1 for product in self.products):
+            return self
+        if any(weight.mask is not None for _, weight in self.weights()):
+            raise FusionError(
+                "quantize: activations",
+                got=f"pruned numbers in a layer whose matrices are products of {', '.join(self.arrays)}",
+                expected="no holes, which multiplying would fill",
+                fix="Leave prune_weights out of the recipe, or keep this layer dense.",
+            )
+        down, up = (matrix.detach().double().numpy() for matrix in self.matrices())
+        outputs, inputs = self.shape[: self.out_modes], self.shape[self.out_modes :]
+        factors: list[NDArray[np.float64] | None] = [None] * len(self.shape)
+        if self.out_modes == 1:
+            factors[0], core = up.T, down.T.reshape(-1, *inputs)
+        else:
+            factors[-1], core = down, up.T.reshape(*outputs, -1)
+        return self.in_form(Tucker(core, tuple(factors)))
 
     def form(self) -> Form:
         """The weight tensor as it stands now, in float64."""
@@ -109,22 +147,31 @@ class LowRankLayer(nn.Module):
         """Work out the products anew: to be called when arrays have become smaller."""
         self.products = plan(self.form(), self.out_modes)
 
+    def rearrange(self, index: NDArray[np.int64]) -> None:
+        """Follow the arrays, whose first output mode has become other entries of what it was."""
+        self.replan()
+        if self.integer is not None:
+            *before, last = self.integer
+            steps = last.steps.reshape(-1, *self.shape[1 : self.out_modes])[index].flatten()
+            self.integer = (*before, replace(last, steps=steps))
+
     def add_to(self, graph: Graph, value: str, *, dense: bool = False) -> str:
         """Nodes of a graph from (rows, in) to (rows, out).
 
         Args:
             graph: to add to.
             value: name of the input.
-            dense: multiply the chain out at load, rather than apply it matrix by matrix.
+            dense: multiply the chain out at load, rather than apply it matrix by matrix; integer products stay apart.
         """
+        if self.integer is not None:
+            return self._integer_in(graph, value, self.integer)
         *before, last = self.matrices_in(graph)
         for matrix in before:
             if dense:
                 last = graph.op("MatMul", matrix, last)
             else:
                 value = graph.op("MatMul", value, matrix)
-        bias = graph.op("Reshape", self.bias.add_to(graph), graph.constant((-1,), np.int64))
-        return graph.op("Gemm", value, last, bias)
+        return graph.op("Gemm", value, last, self._bias_in(graph))
 
     def matrices_in(self, graph: Graph) -> list[str]:
         """The chain as nodes of a graph, each (in, out), worked out at load."""
@@ -134,6 +181,16 @@ class LowRankLayer(nn.Module):
             matrix = graph.op("Einsum", *(arrays[name] for name in product.arrays), equation=product.equation)
             chain.append(graph.op("Reshape", matrix, graph.constant(product.shape, np.int64)))
         return chain
+
+    def _integer_in(self, graph: Graph, value: str, products: tuple[IntegerProduct, ...]) -> str:
+        *before, last = (matrix.detach() for matrix in self.matrices())
+        holes = any(weight.mask is not None for _, weight in self.weights())
+        for product, matrix in zip(products, before, strict=False):
+            value = product.add_to(graph, value, matrix, holes=holes)
+        return products[-1].add_to(graph, value, last, self._bias_in(graph), holes=holes)
+
+    def _bias_in(self, graph: Graph) -> str:
+        return graph.op("Reshape", self.bias.add_to(graph), graph.constant((-1,), np.int64))
 
     def _slices(self, letter: str) -> list[Slice]:
         """Every array that has a letter, and the axis it lies along."""

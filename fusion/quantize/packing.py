@@ -39,14 +39,14 @@ def add_array(graph: Graph, array: NDArray[np.float32], holes: Holes | None) -> 
     """A float32 array; where it has holes, only what is kept."""
     if holes is None:
         return graph.constant(array)
-    return _scattered(graph, graph.constant(array[holes.kept]), holes)
+    return _scattered(graph, graph.constant(np.append(np.float32(0), array[holes.kept])), holes)
 
 
 def add_codes(graph: Graph, codes: NDArray[np.uint8], bits: int, holes: Holes | None) -> str:
     """Integers from 0 to 2^bits - 1, as a float32 array of their shape; 0 in the holes."""
     if holes is None:
         return _shaped(graph, _unpacked(graph, codes.ravel(), bits), codes.shape)
-    return _scattered(graph, _unpacked(graph, codes[holes.kept], bits), holes)
+    return _scattered(graph, _unpacked(graph, np.append(np.uint8(0), codes[holes.kept]), bits), holes)
 
 
 def packed(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
@@ -71,11 +71,14 @@ def _unpacked(graph: Graph, codes: NDArray[np.uint8], bits: int) -> str:
 
 
 def _scattered(graph: Graph, values: str, holes: Holes) -> str:
-    """Values, in order, where something is kept; 0 in the holes."""
-    places = graph.op("NonZero", _shaped(graph, holes.name, (-1,)))
-    empty = graph.op("ConstantOfShape", graph.constant((holes.kept.size,), np.int64))
-    full = graph.op("ScatterElements", empty, _shaped(graph, places, (-1,)), values)
-    return _shaped(graph, full, holes.kept.shape)
+    """Values, in order, where something is kept; the one before them all in the holes.
+
+    NonZero and ScatterElements would say it more plainly, but ONNX Runtime works them out anew in every run.
+    """
+    kept = graph.op("Cast", holes.name, to=TensorProto.INT64)
+    count = graph.op("CumSum", _shaped(graph, kept, (-1,)), graph.constant(0, np.int64))
+    places = graph.op("Mul", _shaped(graph, count, holes.kept.shape), kept)
+    return graph.op("Gather", values, places)
 
 
 def _shaped(graph: Graph, value: str, shape: tuple[int, ...]) -> str:

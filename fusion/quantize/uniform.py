@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from fusion.quantize.packing import Holes, add_codes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from fusion.onnx_graph import Graph
@@ -29,6 +31,32 @@ class Range(StrEnum):
     MSE = "mse"
 
 
+def fit_range(
+    values: NDArray[np.float64], levels: int, reach: Range, grid: Callable[[float, float], tuple[float, float]]
+) -> tuple[float, float]:
+    """Lowest level and step of the grid whose range suits some numbers.
+
+    Args:
+        values: any shape.
+        levels: the highest code.
+        reach: what suits.
+        grid: from the ends of a range to the lowest level and the step of a grid.
+    """
+    if reach is Range.PERCENTILE:
+        return grid(*np.percentile(values, (100.0 - _PERCENTILE, _PERCENTILE)))
+    low, high = float(values.min()), float(values.max())
+    if reach is Range.MIN_MAX:
+        return grid(low, high)
+
+    def error(share: float) -> float:
+        start, step = grid(share * low, share * high)
+        codes = np.clip(np.rint((values - start) / step), 0, levels)
+        return float(np.square(start + codes * step - values).sum())
+
+    best = min(_SHRUNK, key=error)
+    return grid(best * low, best * high)
+
+
 class Uniform(BaseModel):
     """Uniform quantization of an array."""
 
@@ -39,13 +67,15 @@ class Uniform(BaseModel):
     per_channel: bool = Field(default=True, description="a range per entry of the shortest axis, or one for all")
     symmetric: bool = Field(default=True, description="around 0; otherwise from the least to the largest number")
     range: Range = Range.MSE
-    reduce_range: bool = Field(default=False, description="leave a bit unused, as integer products without VNNI need")
+    reduce_range: bool | Literal["auto"] = Field(
+        default="auto", description="leave a bit unused: auto where products are integers and saturate on this machine"
+    )
 
     def fit(self, array: NDArray[np.float32]) -> UniformGrid:
         """Place the steps."""
         axis = int(np.argmin(array.shape)) if self.per_channel and array.ndim > 1 else None
         channels = array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
-        levels = 2 ** (self.bits - int(self.reduce_range)) - 1
+        levels = 2 ** (self.bits - int(self.reduce_range is True)) - 1
         fitted = np.array([self._fit_channel(channel.astype(np.float64), levels) for channel in channels])
         shape = [1] * array.ndim
         if axis is not None:
@@ -55,21 +85,9 @@ class Uniform(BaseModel):
 
     def _fit_channel(self, values: NDArray[np.float64], levels: int) -> tuple[float, float]:
         """Lowest level and step."""
-        if self.range is Range.PERCENTILE:
-            return self._grid(values, levels, *np.percentile(values, (100.0 - _PERCENTILE, _PERCENTILE)))
-        low, high = float(values.min()), float(values.max())
-        if self.range is Range.MIN_MAX:
-            return self._grid(values, levels, low, high)
+        return fit_range(values, levels, self.range, lambda low, high: self._grid(levels, low, high))
 
-        def error(share: float) -> float:
-            start, step = self._grid(values, levels, share * low, share * high)
-            codes = np.clip(np.rint((values - start) / step), 0, levels)
-            return float(np.square(start + codes * step - values).sum())
-
-        best = min(_SHRUNK, key=error)
-        return self._grid(values, levels, best * low, best * high)
-
-    def _grid(self, values: NDArray[np.float64], levels: int, low: float, high: float) -> tuple[float, float]:
+    def _grid(self, levels: int, low: float, high: float) -> tuple[float, float]:
         if self.symmetric:
             # An even number of steps has 0 in the middle: one level less.
             reach = max(abs(low), abs(high))

@@ -17,6 +17,7 @@ from fusion.quantize.half import Half
 from fusion.quantize.packing import packed
 from fusion.quantize.uniform import Range, Uniform
 from fusion.weight import Weight
+from tests.support.graphs import optimised_operators
 
 SCHEMES = [
     *(Uniform(bits=bits, range=reach) for bits in (8, 4, 2) for reach in Range),
@@ -152,6 +153,19 @@ def test_files_really_shrink() -> None:
     sparse = Weight(array)
     sparse.mask = torch.from_numpy((np.abs(array) > np.quantile(np.abs(array), 0.9)).astype(np.float32))
     assert _loaded(sparse)[1] / array.size == pytest.approx(4 * 0.1 + 1 / 8, abs=0.15)
+
+
+@pytest.mark.parametrize("scheme", [None, Uniform(bits=4), KMeansCodebook(), Half()], ids=str)
+@pytest.mark.parametrize("kept_share", [0.0, 0.3])
+def test_decoding_and_holes_are_worked_out_at_load(scheme: Scheme | None, kept_share: float) -> None:
+    weight = Weight(_array(24, 10))
+    weight.mask = torch.from_numpy((np.random.default_rng(1).random((24, 10)) < kept_share).astype(np.float32))
+    weight.grid = None if scheme is None else scheme.fit(weight.numpy())
+    found, _ = _loaded(weight)
+    np.testing.assert_allclose(found, weight.numpy(), rtol=1e-6, atol=1e-7)
+    graph = Graph("one product")
+    product = graph.op("MatMul", graph.input("rows", (24,)), weight.add_to(graph))
+    assert optimised_operators(graph.serialise(product, "out", 10)) == {"MatMul": 1}
 
 
 def test_gradients_pass_the_rounding() -> None:

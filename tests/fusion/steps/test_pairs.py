@@ -10,6 +10,8 @@ import torch
 
 from fusion import export
 from fusion.distill.student import Student
+from fusion.network import LAYERS
+from fusion.quantize.static import Activations
 from fusion.steps.decompose import Cp, Decompose, Tucker
 from fusion.steps.distil import Distil, Finetune
 from fusion.steps.prune import PruneFeatures, PruneNeurons, PruneRanks, PruneWeights
@@ -33,6 +35,7 @@ SPECS: dict[str, Any] = {
     "prune_weights": PruneWeights(share=0.3, calibration_rows=500),
     "quantize": Quantize(),
 }
+INTEGERS = Quantize(activations=Activations(rows=500))
 PAIRS = [(earlier, later) for earlier, step in STEPS.items() for later in sorted(step.precedes)]
 
 
@@ -69,17 +72,21 @@ def test_the_pairs_hold_every_two_families_that_may_follow_one_another() -> None
     assert families == {(a, b) for a in Family for b in Family} - rounded_first - {(Family.LOW_RANK, Family.LOW_RANK)}
 
 
+def check_parity(work: Work) -> None:
+    model = export.to_onnx(work.network, work.behaviours)
+    rows = np.ascontiguousarray(features(300, seed=9)[:, work.columns])
+    parity = export.check_parity(export.served(work.network, rows, work.behaviours), Engine.from_bytes(model).run(rows))
+    assert parity <= PARITY_TOLERANCE
+    assert np.isfinite(loss(work))
+
+
 @pytest.mark.parametrize("order", orders(), ids=" ".join)
 def test_a_pair_of_steps(order: tuple[str, ...]) -> None:
     check_order(order)
     work = small_work()
     said = run(work, *(SPECS[name] for name in order))
     assert len(said) >= len([name for name in order if name not in ("distil", "finetune")])
-    model = export.to_onnx(work.network, work.behaviours)
-    rows = np.ascontiguousarray(features(300, seed=9)[:, work.columns])
-    parity = export.check_parity(export.served(work.network, rows, work.behaviours), Engine.from_bytes(model).run(rows))
-    assert parity <= PARITY_TOLERANCE
-    assert np.isfinite(loss(work))
+    check_parity(work)
     if "prune_weights" in order:
         holes = [weight for weight in work.network.weights() if weight.mask is not None]
         assert holes
@@ -92,6 +99,27 @@ def test_a_pair_of_steps(order: tuple[str, ...]) -> None:
             array = weight.numpy()
             mask = 1.0 if weight.mask is None else weight.mask.numpy()
             np.testing.assert_allclose(weight.grid.rounded(array) * mask, array, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("distil", "decompose", "quantize", "finetune"),
+        ("distil", "prune_weights", "quantize", "finetune"),
+        ("distil", "prune_neurons", "prune_features", "decompose", "prune_ranks", "quantize"),
+    ],
+    ids=" ".join,
+)
+def test_products_of_integers_after_every_other_step(order: tuple[str, ...]) -> None:
+    work = small_work()
+    run(work, *(INTEGERS if name == "quantize" else SPECS[name] for name in order))
+    check_parity(work)
+    for name in LAYERS:
+        layer = work.network.layer(name)
+        assert layer.integer is not None
+        for product, matrix in zip(layer.integer, layer.matrices(), strict=True):
+            assert product.codes(matrix).abs().max() <= product.largest
+            assert "prune_weights" not in order or (product.codes(matrix) == 0).any()
 
 
 def test_training_after_pruning_makes_up_for_it() -> None:

@@ -78,8 +78,27 @@ def test_a_recipe_in_the_wrong_order_says_which_step_and_what_it_may_follow() ->
             "steps: [{step: distil, epochs: 1}, {step: quantize, layers: {scheme: uniform, bit: 4}}]",
             "'bit'; did you mean 'bits'",
         ),
+        (
+            "steps: [{step: distil, epochs: 1}, {step: quantize, activations: {rang: mse}}]",
+            "'rang'; did you mean 'range'",
+        ),
     ],
 )
 def test_a_misspelt_key_of_a_step_names_the_nearest_one(text: str, message: str) -> None:
+    with pytest.raises(FusionError, match=message):
+        parse(text, Recipe, where="recipe.yaml")
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("activations: {rows: 10}", "activations.rows.*256"),
+        ("layers: {scheme: uniform, bits: 4}, activations: {}", "activations need layers.*'bits': 8"),
+        ("layers: {scheme: float16}, activations: {}", "activations need layers.*uniform"),
+        ("layers: {scheme: uniform, reduce_range: often}", "reduce_range"),
+    ],
+)
+def test_what_products_of_integers_need_is_told(keys: str, message: str) -> None:
+    text = f"steps: [{{step: distil, epochs: 1}}, {{step: quantize, {keys}}}]"
     with pytest.raises(FusionError, match=message):
         parse(text, Recipe, where="recipe.yaml")
