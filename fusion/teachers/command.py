@@ -60,7 +60,8 @@ def _chosen(which: Preset, dataset: Dataset) -> TeacherSet:
     has_sessions = dataset.recorded is not None
     if not has_sessions:
         left_out = " and ".join(family for family, trainer in FAMILIES.items() if trainer.uses_sequences)
-        notes.print(f"{dataset.name} is a table, without session histories: {left_out}, which read them, are left out")
+        said = f"{dataset.name} is a table, without session histories: {left_out}, which read them, are left out"
+        notes.print(said, soft_wrap=True)
     return preset(which, dataset.behaviours, sessions=has_sessions)
 
 

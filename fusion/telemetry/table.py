@@ -75,7 +75,6 @@ def _numbers(path: Path, column: pl.Series, missing: tuple[str, ...]) -> NDArray
     where = f"{path}, column {column.name!r}"
     if column.dtype.is_numeric() or column.dtype == pl.Boolean:
         numbers, is_text = column.cast(pl.Float64), pl.Series([False]).new_from_index(0, len(column))
-        numbers = numbers.set(numbers.is_in(_as_numbers(missing)), None)
     elif column.dtype in (pl.String, pl.Categorical, pl.Enum):
         text = column.cast(pl.String).str.strip_chars()
         text = text.set(text.is_in(["", *missing]), None)
@@ -83,6 +82,7 @@ def _numbers(path: Path, column: pl.Series, missing: tuple[str, ...]) -> NDArray
         is_text = text.is_not_null() & numbers.is_null()
     else:
         raise TableError(where, got=f"values of type {column.dtype}", expected="numbers")
+    numbers = numbers.set(numbers.is_in(_as_numbers(missing)), None)
     wrong = is_text | (numbers.abs() > _LARGEST).fill_null(value=False)
     if wrong.any():
         row = int(wrong.arg_max() or 0)
