@@ -82,13 +82,15 @@ def _numbers(path: Path, column: pl.Series, missing: tuple[str, ...]) -> NDArray
         is_text = text.is_not_null() & numbers.is_null()
     else:
         raise TableError(where, got=f"values of type {column.dtype}", expected="numbers")
+    # Data frames write NaN for what they do not know; to Polars it would be the largest number there is.
+    numbers = numbers.fill_nan(None)
     numbers = numbers.set(numbers.is_in(_as_numbers(missing)), None)
     wrong = is_text | (numbers.abs() > _LARGEST).fill_null(value=False)
     if wrong.any():
         row = int(wrong.arg_max() or 0)
         raise TableError(
             where,
-            got=f"{column[row]!r} in row {row + 1}, and {int(wrong.sum()) - 1} more",
+            got=f"{column[row]!r} in row {row + 1}, the first of {int(wrong.sum())} such rows",
             expected=f"numbers, at most {_LARGEST:.3g}",
             fix=f"If it stands for an unknown value, name it in the spec: missing: [{str(column[row])!r}].",
         )
@@ -126,7 +128,9 @@ def _kept(
     if not kept.any():
         reasons = ", ".join(f"{name}: {count}" for name, count in cleaning.dropped.items() if count)
         raise TableError(
-            str(path), got=f"{len(players)} rows" + f", none of use ({reasons})" * bool(reasons), expected="a row each"
+            str(path),
+            got=f"{len(players)} rows" + f", none of use ({reasons})" * bool(reasons),
+            expected="a row per player",
         )
     return kept, cleaning
 

@@ -80,14 +80,20 @@ def test_a_parquet_file_of_numbers_says_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(binary.split, text.split)
 
 
-def test_whole_numbers_and_flags_are_numbers(tmp_path: Path) -> None:
+def test_whole_numbers_and_flags_are_numbers_and_nan_is_unknown(tmp_path: Path) -> None:
     frame = pl.DataFrame(
-        {"id": [7, 8], "rating": [True, False], "ping": [-1, 3], "june": [0, 0], "july": [True, False]}
+        {
+            "id": [7, 8, 9],
+            "rating": [True, False, None],
+            "ping": [-1, 3, 3],
+            "june": [np.nan, 0, 2],
+            "july": [True, False, True],
+        }
     )
     frame.write_parquet(tmp_path / "table.parquet")
     dataset = read_table(tmp_path / "table.parquet", ASK)
-    np.testing.assert_array_equal(dataset.features, np.array([[1, np.nan], [0, 3]], dtype=np.float32))
-    np.testing.assert_array_equal(dataset.labels[:, 0], np.array([1, 0], dtype=np.float32))
+    np.testing.assert_array_equal(dataset.features, np.array([[1, np.nan], [0, 3], [np.nan, 3]], dtype=np.float32))
+    np.testing.assert_array_equal(dataset.labels, np.array([[1, np.nan], [0, 0], [1, 3]], dtype=np.float32))
 
 
 def test_players_are_split_by_the_hash_of_their_id(tmp_path: Path) -> None:
@@ -115,7 +121,11 @@ def test_what_is_dropped_is_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "changed", "expected"),
     [
-        ({"rating": ["10", "fast", "3", "quick"]}, {}, "column 'rating': got 'fast' in row 2, and 1 more"),
+        (
+            {"rating": ["10", "fast", "3", "quick"]},
+            {},
+            "column 'rating': got 'fast' in row 2, the first of 2 such rows",
+        ),
         ({"rating": ["10", "fast", "3", "4"]}, {}, "missing: ['fast']"),
         ({"rating": ["10", "inf", "3", "4"]}, {}, "got 'inf' in row 2"),
         ({"rating": ["10", "1e39", "3", "4"]}, {}, "numbers, at most 3.4e+38"),
@@ -139,7 +149,7 @@ def test_a_fault_of_the_table_is_told(
 
 def test_a_table_of_no_rows_or_of_other_columns_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("id,rating,ping,june,july\n")
-    with pytest.raises(TableError, match="got 0 rows, expected a row each"):
+    with pytest.raises(TableError, match="got 0 rows, expected a row per player"):
         read_table(tmp_path / "empty.csv", ASK)
     (tmp_path / "other.csv").write_text("id,raiting,ping,june,july\n1,2,3,4,5\n")
     with pytest.raises(LogError, match=r"expected a column 'rating'.*did you mean 'raiting'"):
