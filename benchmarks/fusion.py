@@ -1,8 +1,10 @@
-"""Measures fusion on three games: `python -m benchmarks.fusion [--preset full] [--games NAME ...] [--seeds 0 1 2]`.
+"""Measures fusion on three games' logs and two tables of players.
 
-For every game: log → dataset → teachers → fused artifact, all with the presets a user gets; quality on test players
-with intervals, parameters, bytes, CPU per lobby, and how long it took. All of it again from other seeds: a seed
-draws the test players, the teachers' training and the fusion's. Needs the real logs (`PLAYFUSE_DATA`).
+    python -m benchmarks.fusion [--preset full] [--games NAME ...] [--seeds 0 1 2]
+
+For every game: log or table → dataset → teachers → fused artifact, all with the presets a user gets; quality on test
+players with intervals, parameters, bytes, CPU per lobby, and how long it took. All of it again from other seeds: a seed
+draws the test players, the teachers' training and the fusion's. Needs the real data (`PLAYFUSE_DATA`).
 """
 
 from __future__ import annotations
@@ -26,10 +28,9 @@ from fusion.progress import stages
 from fusion.teachers import specs
 from fusion.teachers.library import qualities, train
 from fusion.telemetry.dataset import Split
-from fusion.telemetry.dataset import build as build_dataset
-from fusion.telemetry.log import read_log
+from fusion.telemetry.read import read
 from fusion.telemetry.sources import data_folder, find_log
-from fusion.telemetry.spec import load_spec
+from fusion.telemetry.spec import load_any_spec
 from inference.engine import load
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from fusion.telemetry.dataset import Dataset
 
 RESULT = Path(__file__).resolve().parent / "results" / "fusion.json"
-GAMES = ("gran_turismo_sport", "outriders", "forza_horizon_4")
+GAMES = ("gran_turismo_sport", "outriders", "forza_horizon_4", "skillcraft1", "wowah")
 
 
 def main() -> None:
@@ -49,7 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
     missing = [game for game in arguments.games if find_log(game) is None]
     if missing:
-        parser.error(f"no log of {', '.join(missing)} in {data_folder()}: set PLAYFUSE_DATA")
+        parser.error(f"no data of {', '.join(missing)} in {data_folder()}: set PLAYFUSE_DATA")
     stored: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.is_file() else {"games": {}}
     with tempfile.TemporaryDirectory() as scratch:
         for game in arguments.games:
@@ -70,14 +71,14 @@ def main() -> None:
 
 
 def measure(game: str, preset: str, seed: int, folder: Path) -> dict[str, Any]:
-    """One game from its log to its artifact."""
+    """One game from its log, or table, to its artifact."""
     log = find_log(game)
     assert log is not None
     print(f"\n{game}, seed {seed}")
     started = time.perf_counter()
-    dataset = build_dataset(read_log(log, load_spec(game)), split=seed)
+    dataset = read(log, load_any_spec(game), split=seed)
     prepared = time.perf_counter()
-    teacher_set = specs.preset(specs.Preset(preset), dataset.behaviours)
+    teacher_set = specs.preset(specs.Preset(preset), dataset.behaviours, sessions=dataset.recorded is not None)
     recipe = recipes.preset(recipes.Preset(preset)).model_copy(update={"seed": seed})
     with stages() as told:
         teachers = train(dataset, teacher_set.teachers, folder / "teachers", seed=seed, progress=told)
@@ -110,7 +111,8 @@ def _one_session(dataset: Dataset, teachers: list[OnnxTeacher], artifact: Path) 
     """CPU of all teachers in one graph beside the fused one, taking turns."""
     rows = dataset.rows(Split.TEST)[:LOBBY_PLAYERS]
     model = one_graph(teachers, dataset.feature_names)
-    every = scorer(model, np.ascontiguousarray(dataset.features[rows]), dataset.sequences(rows))
+    sequences = None if dataset.recorded is None else dataset.sequences(rows)
+    every = scorer(model, np.ascontiguousarray(dataset.features[rows]), sequences)
     served, engine = load(artifact)
     columns = [dataset.feature_names.index(name) for name in served.manifest.features]
     lobby = np.ascontiguousarray(dataset.features[rows][:, columns])

@@ -31,10 +31,10 @@ from fusion.steps.quantize import Quantize
 from fusion.teachers import specs
 from fusion.teachers.folder import load
 from fusion.teachers.library import train
-from fusion.telemetry.dataset import Split, build
-from fusion.telemetry.log import read_log
+from fusion.telemetry.dataset import Split
+from fusion.telemetry.read import read
 from fusion.telemetry.sources import data_folder, find_log
-from fusion.telemetry.spec import load_spec
+from fusion.telemetry.spec import load_any_spec
 
 if TYPE_CHECKING:
     from fusion.steps.registry import AnySpec
@@ -87,11 +87,11 @@ def main() -> None:
     log = find_log(arguments.game)
     if log is None:
         parser.error(f"no log of {arguments.game} in {data_folder()}: set PLAYFUSE_DATA")
-    dataset = build(read_log(log, load_spec(arguments.game)))
+    dataset = read(log, load_any_spec(arguments.game))
     base = recipes.Recipe(steps=(Distil(epochs=EPOCHS),))
     with stages() as told, tempfile.TemporaryDirectory() as scratch:
         if arguments.teachers is None:
-            teacher_set = specs.preset(specs.Preset.FULL, dataset.behaviours)
+            teacher_set = specs.preset(specs.Preset.FULL, dataset.behaviours, sessions=dataset.recorded is not None)
             teachers = train(dataset, teacher_set.teachers, Path(scratch), progress=told)
         else:
             teachers = load(arguments.teachers, dataset)

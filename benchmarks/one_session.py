@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 
 def one_graph(teachers: Sequence[OnnxTeacher], feature_names: Sequence[str]) -> bytes:
-    """Inputs: all features of the dataset, and the sequences; output: every teacher's links side by side."""
+    """Inputs: all features of the dataset, and the sequences where one reads them; output: all links side by side."""
     nodes, constants, outputs = [], [], []
+    inputs = [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["rows", len(feature_names)])]
+    if any(teacher.card.uses_sequences for teacher in teachers):
+        shape: list[str | int | None] = ["rows", SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS)]
+        inputs.append(helper.make_tensor_value_info(SEQUENCES, TensorProto.FLOAT, shape))
     for number, teacher in enumerate(teachers):
         prefix = f"teacher{number}_"
         graph = compose.add_prefix(onnx.load_from_string(teacher.model), prefix).graph
@@ -37,14 +41,10 @@ def one_graph(teachers: Sequence[OnnxTeacher], feature_names: Sequence[str]) -> 
         nodes += graph.node
         outputs.append(prefix + LINKS)
     nodes.append(helper.make_node("Concat", outputs, [LINKS], axis=1))
-    sequences: list[str | int | None] = ["rows", SEQUENCE_LENGTH, len(SEQUENCE_CHANNELS)]
     graph = helper.make_graph(
         nodes,
         "teachers",
-        [
-            helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["rows", len(feature_names)]),
-            helper.make_tensor_value_info(SEQUENCES, TensorProto.FLOAT, sequences),
-        ],
+        inputs,
         [helper.make_tensor_value_info(LINKS, TensorProto.FLOAT, ["rows", None])],
         constants,
     )
@@ -53,11 +53,11 @@ def one_graph(teachers: Sequence[OnnxTeacher], feature_names: Sequence[str]) -> 
 
 
 def scorer(
-    model: bytes, features: NDArray[np.float32], sequences: NDArray[np.float32]
+    model: bytes, features: NDArray[np.float32], sequences: NDArray[np.float32] | None
 ) -> Callable[[], NDArray[np.float32]]:
-    """Scores these players, on one thread."""
+    """Scores these players, on one thread; a graph that reads sequences has to be given some."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    feed = {FEATURES: features, SEQUENCES: sequences}
+    feed = {FEATURES: features} if sequences is None else {FEATURES: features, SEQUENCES: sequences}
     return lambda: np.asarray(session.run([LINKS], feed)[0])

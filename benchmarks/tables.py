@@ -14,6 +14,8 @@ GAMES: Final = {
     "gran_turismo_sport": "Gran Turismo Sport",
     "outriders": "Outriders",
     "forza_horizon_4": "Forza Horizon 4",
+    "skillcraft1": "StarCraft II (SkillCraft1)",
+    "wowah": "World of Warcraft (WoWAH)",
     "simulated": "simulated",
 }
 FILES: Final = {"lean_file": "four columns", "wide_file": "2 kB per row that nobody asks for"}

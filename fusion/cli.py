@@ -18,11 +18,14 @@ app = typer.Typer(
 @app.command()
 def data(
     log: Annotated[
-        Path | None, typer.Argument(help="Session log: .csv, .csv.gz or .parquet.", show_default=False)
+        Path | None,
+        typer.Argument(help="Session log, or table of players: .csv, .csv.gz or .parquet.", show_default=False),
     ] = None,
     spec: Annotated[
         str | None,
-        typer.Option(help="Name of a shipped spec, or a YAML file that maps the log's columns.", show_default=False),
+        typer.Option(
+            help="Name of a shipped spec, or a YAML file that says what the columns mean.", show_default=False
+        ),
     ] = None,
     simulate: Annotated[
         int | None,
@@ -35,13 +38,15 @@ def data(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Turn a session log into features and labels, and say what was dropped, censored and split how.
+    """Turn a session log or a table of players into features and labels; say what was dropped, censored, split how.
 
     [bold]Examples[/]
 
       playfuse data sessions.csv.gz --spec my_game.yaml --out runs/data
 
       playfuse data telemetry-outriders.csv.gz --spec outriders --json
+
+      playfuse data SkillCraft1_Dataset.csv --spec skillcraft1 --out runs/data
 
       playfuse data --simulate 2000 --seed 1 --out runs/data
     """

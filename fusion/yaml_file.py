@@ -28,8 +28,17 @@ def read(path: Path, model: type[Document], *, fix: str = "") -> Document:
     Raises:
         FusionError: it cannot be read, is not YAML, or does not describe a `model`.
     """
+    return parse(text(path, fix=fix), model, where=str(path), fix=fix)
+
+
+def text(path: Path, *, fix: str = "") -> str:
+    """What is in a file that should be YAML.
+
+    Raises:
+        FusionError: it cannot be read.
+    """
     try:
-        text = path.read_text("utf-8")
+        return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FusionError(
             str(path),
@@ -37,7 +46,6 @@ def read(path: Path, model: type[Document], *, fix: str = "") -> Document:
             expected="a YAML file",
             fix=fix,
         ) from error
-    return parse(text, model, where=str(path), fix=fix)
 
 
 def parse(text: str, model: type[Document], *, where: str, fix: str = "") -> Document:

@@ -20,6 +20,7 @@ from inference.contract.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from inference.client import Prediction
+    from inference.contract.artifact import Manifest
     from inference.server import Server
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app = typer.Typer(
 
 _UNANSWERED_EXIT_CODE = 1
 _FEW_PLAYERS = 4
+_FEW_FEATURES = 3
 
 
 def demo_artifact() -> Path:
@@ -125,13 +127,22 @@ def _announce(server: Server) -> None:
         "metrics": server.metrics_url,
         "behaviours": ", ".join(manifest.behaviour_names),
         "energy": measured,
-        "try": f"playfuse predict --target {server.address} --history '2026-01-05T18:00,3600;2026-01-06T20:30,1800'",
+        "try": f"playfuse predict --target {server.address} {_example(manifest)}",
         "ready": f"{time.monotonic() - _process_start_seconds():.2f} s after the start; Ctrl-C or SIGTERM drains",
     }
     # A full disk under the log is no reason not to serve.
     with suppress(OSError):
         for label, text in lines.items():
             notes.print(f"[bold]{label:<11}[/]{text}", highlight=False, soft_wrap=True)
+
+
+def _example(manifest: Manifest) -> str:
+    """One player as this model can be asked about: sessions, or values by name where those are not enough."""
+    if not manifest.own_features:
+        return "--history '2026-01-05T18:00,3600;2026-01-06T20:30,1800'"
+    values = zip(manifest.features, manifest.probe.rows[0], strict=True)
+    known = [f"--feature {name}={value:g}" for name, value in values if value is not None]
+    return " ".join(known[:_FEW_FEATURES])
 
 
 def _process_start_seconds() -> float:

@@ -53,10 +53,14 @@ def table(players: Sequence[Player]) -> SessionTable:
 
 
 def feature_rows(players: Sequence[Player], names: Sequence[str]) -> NDArray[np.float32]:
-    """(players, names) float32 at the end of each player's last session; NaN where a feature is not known."""
+    """(players, names) float32 at the end of each player's last session.
+
+    NaN where a feature is not known, as the features of a table never are: no session tells them.
+    """
     counts = np.array([len(player.start_seconds) for player in players], dtype=np.int64)
     end = np.cumsum(counts)
     sessions = table(players)
     batch = HistoryBatch(sessions, begin=end - counts, end=end, as_of_seconds=sessions.end_seconds[end - 1])
-    columns = [features.FEATURE_NAMES.index(name) for name in names]
-    return np.ascontiguousarray(features.compute(batch)[:, columns])
+    computed = dict(zip(features.FEATURE_NAMES, features.compute(batch).T, strict=True))
+    unknown = np.full(len(players), np.nan, dtype=np.float32)
+    return np.stack([computed.get(name, unknown) for name in names], axis=1)

@@ -56,6 +56,7 @@ class BoostedTrainer:
 
     settings_type: type[BoostedSettings] = BoostedSettings
     memorises: bool = True
+    uses_sequences: bool = False
 
     def fit(self, task: Task, settings: BoostedSettings, seed: int, progress: Progress) -> Fitted:
         """Train one ensemble per behaviour, write them as one graph, and prove that it says what LightGBM says.

@@ -12,10 +12,11 @@ from fusion import yaml_file
 from fusion.errors import FusionError
 from fusion.evaluate import measure
 from fusion.progress import stages
+from fusion.teachers.families import FAMILIES
 from fusion.teachers.library import qualities, train
 from fusion.teachers.specs import Preset, TeacherSet, preset
 from fusion.telemetry.dataset import Dataset, Split
-from inference.console import console, print_next
+from inference.console import console, notes, print_next
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,9 +36,7 @@ def run(*, data: Path, out: Path, preset_name: str, spec: Path | None, seed: int
     if preset_name not in tuple(Preset):
         raise FusionError(where="--preset", got=preset_name, expected=f"one of {', '.join(Preset)}")
     dataset = Dataset.load(data)
-    chosen = preset(Preset(preset_name), dataset.behaviours)
-    if spec is not None:
-        chosen = yaml_file.read(spec, TeacherSet, fix="docs/teachers.md shows a whole file.")
+    chosen = _chosen(Preset(preset_name), dataset) if spec is None else _read(spec)
     started = time.perf_counter()
     with stages() as told:
         teachers = train(dataset, chosen.teachers, out, seed=seed, progress=told)
@@ -50,6 +49,20 @@ def run(*, data: Path, out: Path, preset_name: str, spec: Path | None, seed: int
     parameters = sum(teacher.card.parameters for teacher in teachers)
     said = f"\n{len(teachers)} teachers, {parameters:,} parameters, trained in {seconds:.0f} s."
     print_next(said, ("playfuse", "fuse", data, out, "--out", out.parent / "artifact"))
+
+
+def _read(spec: Path) -> TeacherSet:
+    return yaml_file.read(spec, TeacherSet, fix="docs/teachers.md shows a whole file.")
+
+
+def _chosen(which: Preset, dataset: Dataset) -> TeacherSet:
+    """The preset's teachers that can learn from this dataset; the families left out are told."""
+    has_sessions = dataset.recorded is not None
+    if not has_sessions:
+        left_out = " and ".join(family for family, trainer in FAMILIES.items() if trainer.uses_sequences)
+        said = f"{dataset.name} is a table, without session histories: {left_out}, which read them, are left out"
+        notes.print(said, soft_wrap=True)
+    return preset(which, dataset.behaviours, sessions=has_sessions)
 
 
 def _report(dataset: Dataset, teachers: list[OnnxTeacher], test: Qualities) -> dict[str, object]:

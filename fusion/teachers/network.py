@@ -134,6 +134,11 @@ class NetworkTrainer(Generic[NetworkSettingsT]):
     encoder: Callable[[NetworkSettingsT, int], Encoder] | None = None
     memorises: bool = False
 
+    @property
+    def uses_sequences(self) -> bool:
+        """Whether it reads the last sessions one by one."""
+        return self.encoder is not None
+
     def fit(self, task: Task, settings: NetworkSettingsT, seed: int, progress: Progress) -> Fitted:
         """Scale, train, write the graph, and prove that it computes what torch computes.
 

@@ -98,11 +98,25 @@ _DEMO: Final[dict[str, dict[str, JsonValue]]] = {
 }
 
 
-def preset(which: Preset, behaviours: tuple[Behaviour, ...]) -> TeacherSet:
-    """A boosted and an MLP teacher per behaviour, and one GRU, TCN and logistic teacher of all of them."""
+_TABLE: Final[dict[str, dict[str, JsonValue]]] = {
+    "mlp": {"batch_rows": 128},
+    "logistic": {"batch_rows": 64, "epochs": 12},
+}
+"""What a table needs besides: it has a row per player, not per session, and so few rows want small batches."""
+
+
+def preset(which: Preset, behaviours: tuple[Behaviour, ...], *, sessions: bool = True) -> TeacherSet:
+    """A boosted and an MLP teacher per behaviour, and one GRU, TCN and logistic teacher of all of them.
+
+    Args:
+        which: the preset.
+        behaviours: of the dataset.
+        sessions: whether the dataset knows session histories; families that read them are left out where it does not.
+    """
 
     def settings(family: str) -> dict[str, JsonValue]:
-        return (_DEMO if which is Preset.DEMO else _FULL).get(family, {})
+        chosen = (_DEMO if which is Preset.DEMO else _FULL).get(family, {})
+        return chosen if sessions else chosen | _TABLE.get(family, {})
 
     singles = [
         TeacherSpec(
@@ -116,7 +130,7 @@ def preset(which: Preset, behaviours: tuple[Behaviour, ...]) -> TeacherSet:
     ]
     shared = [
         TeacherSpec(name=family, family=family, settings=settings(family))
-        for family in FAMILIES
-        if family not in _SINGLE
+        for family, trainer in FAMILIES.items()
+        if family not in _SINGLE and (sessions or not trainer.uses_sequences)
     ]
     return TeacherSet(teachers=(*singles, *shared))

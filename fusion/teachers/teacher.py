@@ -145,6 +145,11 @@ class Trainer(Protocol[SettingsT]):
         """Whether it answers its own training rows far better than others, so that it must be asked out of fold."""
         ...
 
+    @property
+    def uses_sequences(self) -> bool:
+        """Whether it reads the last sessions one by one, which only a session log has."""
+        ...
+
     def fit(self, task: Task, settings: SettingsT, seed: int, progress: Progress) -> Fitted:
         """Train one teacher. The same arguments on the same machine give the same bytes."""
         ...

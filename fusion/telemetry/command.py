@@ -1,4 +1,4 @@
-"""`playfuse data`: a session log, or simulated players, in; a dataset and a report out."""
+"""`playfuse data`: a session log, a table, or simulated players in; a dataset and a report out."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from fusion.errors import FusionError
 from fusion.telemetry.dataset import build
-from fusion.telemetry.log import read_log
+from fusion.telemetry.read import read
 from fusion.telemetry.report import describe, show
 from fusion.telemetry.simulate import simulate as simulate_log
-from fusion.telemetry.spec import load_spec, shipped
+from fusion.telemetry.spec import load_any_spec, shipped
 from inference.console import console, notes, print_next
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusion.telemetry.log import SessionLog
+    from fusion.telemetry.dataset import Dataset
 
 
 def run(
@@ -24,12 +24,10 @@ def run(
     """Make the dataset, write it where `out` says, print the report.
 
     Raises:
-        FusionError: the options contradict one another, or the log or its spec cannot be used.
+        FusionError: the options contradict one another, or the file or its spec cannot be used.
     """
-    with notes.status("reading the log" if simulate is None else "simulating players") as status:
-        sessions = _sessions(log, spec, simulate, seed)
-        status.update("computing features and labels")
-        dataset = build(sessions)
+    with notes.status("reading the file" if simulate is None else "simulating players") as status:
+        dataset = _dataset(log, spec, simulate, seed)
         if out is not None:
             status.update(f"writing {out}")
             dataset.save(out)
@@ -42,7 +40,7 @@ def run(
         print_next(f"Written to {out}.", ("playfuse", "train", out, "--out", out.parent / "teachers"))
 
 
-def _sessions(log: Path | None, spec: str | None, simulate: int | None, seed: int) -> SessionLog:
+def _dataset(log: Path | None, spec: str | None, simulate: int | None, seed: int) -> Dataset:
     if (log is None) == (simulate is None):
         raise FusionError(
             "playfuse data",
@@ -51,12 +49,12 @@ def _sessions(log: Path | None, spec: str | None, simulate: int | None, seed: in
             fix="Try: playfuse data --simulate 2000 --out runs/data",
         )
     if simulate is not None:
-        return simulate_log(simulate, seed=seed)
+        return build(simulate_log(simulate, seed=seed))
     if spec is None or log is None:
         raise FusionError(
             "playfuse data, --spec",
             got="nothing",
-            expected=f"a YAML file that maps the log's columns, or one of {', '.join(shipped())}",
+            expected=f"a YAML file that says what its columns mean, or one of {', '.join(shipped())}",
             fix="docs/telemetry.md shows how to write one in five minutes.",
         )
-    return read_log(log, load_spec(spec))
+    return read(log, load_any_spec(spec))

@@ -1,4 +1,4 @@
-"""Datasets: features, labels and a split by player, one row per session, ready to train on."""
+"""Datasets: features, labels and a split by player, ready to train on; one row per session, or per row of a table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from fusion.errors import FusionError
 from fusion.telemetry import store
 from fusion.telemetry.labels import behaviours, compute_labels
 from fusion.telemetry.log import Cleaning
@@ -17,6 +18,7 @@ from inference.contract.features import FEATURE_NAMES, compute, compute_sequence
 from inference.contract.history import CleaningReport, HistoryBatch, SessionTable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -39,23 +41,44 @@ class Split(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class TableCleaning:
+    """What became of every row of a table."""
+
+    rows: int
+    no_player: int
+    repeated_player: int
+    not_kept: int
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Reason → rows taken away."""
+        return {name: count for name, count in asdict(self).items() if name != "rows"}
+
+    @property
+    def kept(self) -> int:
+        """Rows left."""
+        return self.rows - sum(self.dropped.values())
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
-    """One row per (player, session); the moment of prediction is the end of that session.
+    """One row per (player, session), and the moment of prediction is the end of that session; or one row per player of
+    a table, which knows no sessions.
 
     Attributes:
         name: e.g. `gran_turismo_sport`.
         synthetic: whether a simulator made the log.
         notice: attribution that the data's licence asks for; empty otherwise.
-        sha256: of the source log file (of the generated arrays where it was simulated).
+        sha256: of the source file (of the generated arrays where it was simulated).
         behaviours: columns of `labels`: probabilities first, then amounts.
         feature_names: columns of `features`.
         features: (rows, features) float32; NaN = not known.
-        histories: one per row, all in one session table.
+        recorded: the histories, one per row, all in one session table; None where a table was read.
         labels: (rows, behaviours) float32, served scale (0/1, hours, counts); NaN = censored.
         player: (rows,) int64, index of the player; for the bootstrap over players.
         split: (rows,) int8 of `Split`.
         fold: (rows,) int8, 0 or 1: two halves of the players, for cross-fitting.
-        cleaning: what was dropped from the log, and why.
+        cleaning: what was dropped from the file, and why.
         censored: behaviour → rows without a label.
     """
 
@@ -66,23 +89,43 @@ class Dataset:
     behaviours: tuple[Behaviour, ...]
     feature_names: tuple[str, ...]
     features: NDArray[np.float32]
-    histories: HistoryBatch
+    recorded: HistoryBatch | None
     labels: NDArray[np.float32]
     player: NDArray[np.int64]
     split: NDArray[np.int8]
     fold: NDArray[np.int8]
-    cleaning: Cleaning
+    cleaning: Cleaning | TableCleaning
     censored: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.player)
+
+    @property
+    def histories(self) -> HistoryBatch:
+        """One per row, all in one session table.
+
+        Raises:
+            FusionError: the dataset comes from a table.
+        """
+        if self.recorded is None:
+            raise FusionError(
+                f"dataset {self.name}",
+                got="a table, which has no session histories",
+                expected="a session log: gru and tcn read a player's last sessions one by one",
+                fix="Train boosted, mlp and logistic teachers on it.",
+            )
+        return self.recorded
 
     def rows(self, split: Split) -> NDArray[np.int64]:
         """Indices of the rows of one split, ascending."""
         return np.flatnonzero(self.split == split).astype(np.int64)
 
     def sequences(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(len(rows), SEQUENCE_LENGTH, channels) float32: the last sessions of those rows, oldest first."""
+        """(len(rows), SEQUENCE_LENGTH, channels) float32: the last sessions of those rows, oldest first.
+
+        Raises:
+            FusionError: the dataset comes from a table.
+        """
         return compute_sequences(_take(self.histories, rows))
 
     def subset(self, rows: NDArray[np.int64]) -> Dataset:
@@ -91,12 +134,12 @@ class Dataset:
         return replace(
             self,
             features=self.features[rows],
-            histories=_take(self.histories, rows),
+            recorded=None if self.recorded is None else _take(self.recorded, rows),
             labels=labels,
             player=self.player[rows],
             split=self.split[rows],
             fold=self.fold[rows],
-            censored=_censored(self.behaviours, labels),
+            censored=censored(self.behaviours, labels),
         )
 
     def save(self, folder: Path) -> None:
@@ -105,12 +148,10 @@ class Dataset:
         Raises:
             StoreError: `folder` holds something else, or cannot be written.
         """
-        sessions = self.histories.sessions
-        arrays: dict[str, NDArray[np.generic]] = {
-            **{name: getattr(sessions, name) for name in _SESSION_ARRAYS},
-            **{name: getattr(self.histories, name) for name in _HISTORY_ARRAYS},
-            **{name: getattr(self, name) for name in _ROW_ARRAYS},
-        }
+        arrays: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in _ROW_ARRAYS}
+        if self.recorded is not None:
+            arrays |= {name: getattr(self.recorded.sessions, name) for name in _SESSION_ARRAYS}
+            arrays |= {name: getattr(self.recorded, name) for name in _HISTORY_ARRAYS}
         store.write(
             folder,
             arrays,
@@ -134,8 +175,10 @@ class Dataset:
             StoreError: there is none, it is damaged, or its features are of another version.
         """
         arrays, about = store.read(folder)
-        sessions = SessionTable(*(arrays[name] for name in _SESSION_ARRAYS))
-        cleaning = about["cleaning"]
+        recorded, cleaning = None, about["cleaning"]
+        if "sessions" in cleaning:
+            sessions = SessionTable(*(arrays[name] for name in _SESSION_ARRAYS))
+            recorded = HistoryBatch(sessions, *(arrays[name] for name in _HISTORY_ARRAYS))
         return cls(
             name=about["name"],
             synthetic=about["synthetic"],
@@ -143,8 +186,10 @@ class Dataset:
             sha256=about["sha256"],
             behaviours=tuple(Behaviour.model_validate(behaviour) for behaviour in about["behaviours"]),
             feature_names=tuple(about["feature_names"]),
-            histories=HistoryBatch(sessions, *(arrays[name] for name in _HISTORY_ARRAYS)),
-            cleaning=Cleaning(**cleaning | {"sessions": CleaningReport(**cleaning["sessions"])}),
+            recorded=recorded,
+            cleaning=TableCleaning(**cleaning)
+            if recorded is None
+            else Cleaning(**cleaning | {"sessions": CleaningReport(**cleaning["sessions"])}),
             censored=about["censored"],
             **{name: arrays[name] for name in _ROW_ARRAYS},
         )
@@ -160,7 +205,7 @@ def build(log: SessionLog, *, split: int = 0) -> Dataset:
     histories = _histories(log)
     labels = compute_labels(log)
     labelled = behaviours(log)
-    digests = np.array([_digest(player, split) for player in log.player_ids], dtype=np.uint8)[log.player]
+    parts, fold = split_players(log.player_ids, split)
     return Dataset(
         name=log.name,
         synthetic=log.synthetic,
@@ -169,14 +214,34 @@ def build(log: SessionLog, *, split: int = 0) -> Dataset:
         behaviours=labelled,
         feature_names=FEATURE_NAMES,
         features=compute(histories),
-        histories=histories,
+        recorded=histories,
         labels=labels,
         player=log.player,
-        split=_split(digests[:, 0]),
-        fold=(digests[:, 1] % 2).astype(np.int8),
+        split=parts[log.player],
+        fold=fold[log.player],
         cleaning=log.cleaning,
-        censored=_censored(labelled, labels),
+        censored=censored(labelled, labels),
     )
+
+
+def split_players(ids: Sequence[str], split: int) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Share players out by the MD5 of their ids: stable between runs, machines and files.
+
+    Args:
+        ids: of the players, as the file spells them.
+        split: which of eight independent splits.
+
+    Returns:
+        (players,) int8 of `Split`, and (players,) int8, 0 or 1, the half for cross-fitting.
+    """
+    digests = np.array([_digest(player, split) for player in ids], dtype=np.uint8).reshape(-1, 2)
+    return _split(digests[:, 0]), (digests[:, 1] % 2).astype(np.int8)
+
+
+def censored(labelled: tuple[Behaviour, ...], labels: NDArray[np.float32]) -> dict[str, int]:
+    """Behaviour → rows without a label: labels (rows, behaviours)."""
+    counts = np.isnan(labels).sum(axis=0)
+    return {behaviour.name: int(count) for behaviour, count in zip(labelled, counts, strict=True)}
 
 
 def _histories(log: SessionLog) -> HistoryBatch:
@@ -186,7 +251,7 @@ def _histories(log: SessionLog) -> HistoryBatch:
 
 
 def _digest(player: str, split: int) -> tuple[int, int]:
-    """Two bytes of the id's MD5: stable between runs, machines and logs. No secret depends on it."""
+    """Two bytes of the id's MD5. No secret depends on it."""
     digest = hashlib.md5(player.encode(), usedforsecurity=False).digest()
     return digest[2 * split], digest[2 * split + 1]
 
@@ -198,8 +263,3 @@ def _split(byte: NDArray[np.uint8]) -> NDArray[np.int8]:
 
 def _take(histories: HistoryBatch, rows: NDArray[np.int64]) -> HistoryBatch:
     return HistoryBatch(histories.sessions, histories.begin[rows], histories.end[rows], histories.as_of_seconds[rows])
-
-
-def _censored(labelled: tuple[Behaviour, ...], labels: NDArray[np.float32]) -> dict[str, int]:
-    counts = np.isnan(labels).sum(axis=0)
-    return {behaviour.name: int(count) for behaviour, count in zip(labelled, counts, strict=True)}

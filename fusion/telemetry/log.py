@@ -22,6 +22,8 @@ from inference.contract.behaviours import DAY_SECONDS
 from inference.contract.history import COOP_UNKNOWN, CleaningReport, SessionTable, clean
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from fusion.telemetry.spec import Spec
@@ -160,18 +162,32 @@ def _log_end(path: Path, spec: Spec, sessions: SessionTable) -> int:
 
 def _collect(path: Path, spec: Spec) -> pl.DataFrame:
     """Columns player (text), start (Unix seconds), duration (seconds), coop (1, 0, null): null where not readable."""
+    return read_columns(path, spec.columns.needed, lambda schema: columns.expressions(spec, schema))
+
+
+def read_columns(path: Path, needed: Sequence[str], select: Callable[[pl.Schema], Sequence[pl.Expr]]) -> pl.DataFrame:
+    """Read some columns of a .csv, .csv.gz or .parquet file, lazily; all columns of a CSV are text.
+
+    Args:
+        path: of the file.
+        needed: columns that it must have.
+        select: what to read, from the file's schema.
+
+    Raises:
+        LogError: there is no such file, it is of another format or damaged, or lacks a column.
+    """
     try:
         scan = _scan(path)
         schema = scan.collect_schema()
-        for name in spec.columns.needed:
+        for name in needed:
             if name not in schema:
                 raise LogError(
                     str(path),
                     got=f"the columns {', '.join(schema)}",
                     expected=f"a column {name!r}, as the spec says",
-                    fix=f"Mend `columns` in the spec{nearest(name, list(schema))}",
+                    fix=f"Mend the spec{nearest(name, list(schema))}",
                 )
-        return scan.select(columns.expressions(spec, schema)).collect(engine="streaming")
+        return scan.select(select(schema)).collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
         raise LogError(
             str(path),

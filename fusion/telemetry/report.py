@@ -32,7 +32,7 @@ class BehaviourReport(_Frozen):
     """Labels of one behaviour."""
 
     unit: str
-    censored: int = Field(description="rows without a label, because the log ends too early or does not tell")
+    censored: int = Field(description="rows without a label, because the file ends too early or does not tell")
     mean: dict[str, float | None] = Field(description="split → mean label on the served scale; null without labels")
 
 
@@ -44,8 +44,8 @@ class DataReport(_Frozen):
     notice: str
     sha256: str
     rows_read: int
-    dropped: dict[str, int] = Field(description="reason → rows of the log taken away")
-    sessions: int
+    dropped: dict[str, int] = Field(description="reason → rows of the file taken away")
+    sessions: int | None = Field(description="kept; null where a table was read, which has none")
     players: int
     features: int
     splits: dict[str, SplitReport]
@@ -68,7 +68,7 @@ def describe(dataset: Dataset) -> DataReport:
         sha256=dataset.sha256,
         rows_read=dataset.cleaning.rows,
         dropped=dataset.cleaning.dropped,
-        sessions=dataset.cleaning.kept,
+        sessions=None if dataset.recorded is None else dataset.cleaning.kept,
         players=len(np.unique(dataset.player)),
         features=len(dataset.feature_names),
         splits={
@@ -97,12 +97,18 @@ def show(report: DataReport, console: Console) -> None:
 
 
 def _cleaning(report: DataReport) -> Table:
-    table = Table("rows of the log", "", title="Cleaning", title_justify="left")
+    table = Table(
+        "rows of the table" if report.sessions is None else "rows of the log",
+        "",
+        title="Cleaning",
+        title_justify="left",
+    )
     table.columns[1].justify = "right"
     table.add_row("read", f"{report.rows_read:,}")
     for reason, count in report.dropped.items():
         table.add_row(f"  {reason.replace('_', ' ')}", f"- {count:,}" if count else "0", style=None if count else "dim")
-    table.add_row("[bold]sessions kept[/]", f"[bold]{report.sessions:,}[/]")
+    if report.sessions is not None:
+        table.add_row("[bold]sessions kept[/]", f"[bold]{report.sessions:,}[/]")
     table.add_row("players", f"{report.players:,}")
     return table
 

@@ -1,4 +1,4 @@
-"""Where real session logs lie on this machine."""
+"""Where real data lies on this machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from fusion.telemetry.spec import load_spec
+from fusion.telemetry.spec import load_any_spec
 
 DATA_VARIABLE: Final = "PLAYFUSE_DATA"
 DEFAULT_DATA_FOLDER: Final = Path("../shared/data")
@@ -18,12 +18,12 @@ def data_folder() -> Path:
 
 
 def find_log(spec_name: str) -> Path | None:
-    """The log of a shipped spec, or None where this machine has none.
+    """The log or table of a shipped spec, or None where this machine has none.
 
     Raises:
         FusionError: there is no such spec.
     """
-    spec = load_spec(spec_name)
+    spec = load_any_spec(spec_name)
     if spec.file is None:
         return None
     path = data_folder() / spec.file

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from fusion import yaml_file
 from fusion.errors import FusionError
+from fusion.telemetry.table_spec import TableSpec
 from inference.contract.behaviours import Identifier
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Window(_Part):
 class Spec(_Part):
     """How to read one game's session log."""
 
+    kind: Literal["sessions"] = "sessions"
     name: Identifier = Field(description="name of the dataset: lower case, digits, underscores")
     columns: Columns
     time_formats: tuple[str, ...] = Field(
@@ -111,23 +113,44 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(Path(entry.name).stem for entry in _folder().iterdir() if entry.name.endswith(".yaml")))
 
 
-def load_spec(name_or_path: str | Path) -> Spec:
-    """Read a shipped spec by name, or a YAML file.
+class _Kind(BaseModel):
+    """What a spec says of itself; the rest is read when that is known."""
+
+    kind: Literal["sessions", "table"] = "sessions"
+
+
+def load_any_spec(name_or_path: str | Path) -> Spec | TableSpec:
+    """Read a shipped spec by name, or a YAML file: of a table where it says `kind: table`, else of a session log.
 
     Raises:
         FusionError: there is no such spec, or it is not valid; an unknown key names the nearest valid one.
     """
     if name_or_path in shipped():
-        text = (_folder() / f"{name_or_path}.yaml").read_text("utf-8")
-        return yaml_file.parse(text, Spec, where=f"shipped spec {name_or_path}", fix=_DOCS)
-    if not Path(name_or_path).exists():
+        text, where = (_folder() / f"{name_or_path}.yaml").read_text("utf-8"), f"shipped spec {name_or_path}"
+    elif Path(name_or_path).exists():
+        text, where = yaml_file.text(Path(name_or_path), fix=_DOCS), str(name_or_path)
+    else:
         raise FusionError(
             str(name_or_path),
             got=f"no such file or shipped spec{yaml_file.nearest(str(name_or_path), shipped())}",
             expected=f"a YAML file, or one of {', '.join(shipped())}",
             fix=_DOCS,
         )
-    return yaml_file.read(Path(name_or_path), Spec, fix=_DOCS)
+    if yaml_file.parse(text, _Kind, where=where, fix=_DOCS).kind == "table":
+        return yaml_file.parse(text, TableSpec, where=where, fix=_DOCS)
+    return yaml_file.parse(text, Spec, where=where, fix=_DOCS)
+
+
+def load_spec(name_or_path: str | Path) -> Spec:
+    """The same, of a session log.
+
+    Raises:
+        FusionError: as above, or it describes a table.
+    """
+    spec = load_any_spec(name_or_path)
+    if isinstance(spec, TableSpec):
+        raise FusionError(str(name_or_path), got="the spec of a table", expected="the spec of a session log", fix=_DOCS)
+    return spec
 
 
 def _folder() -> Traversable:

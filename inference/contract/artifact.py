@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from inference.contract import folder
 from inference.contract.behaviours import Behaviour, Identifier
 from inference.contract.errors import ArtifactError
-from inference.contract.features import FEATURE_VERSION
+from inference.contract.features import FEATURE_NAMES, FEATURE_VERSION
 from inference.contract.passport import Passport
 
 SCHEMA_VERSION: Final = 1
@@ -96,6 +96,11 @@ class Manifest(BaseModel):
             msg = f"probe: got {shape[0][0]} rows and {shape[1][0]} answers, expected as many, at least one"
             raise ValueError(msg)
         return self
+
+    @property
+    def own_features(self) -> tuple[str, ...]:
+        """Features that nobody can compute from sessions; a model that has some is never asked with raw histories."""
+        return tuple(name for name in self.features if name not in FEATURE_NAMES)
 
     @property
     def behaviour_names(self) -> tuple[str, ...]:

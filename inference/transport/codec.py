@@ -47,8 +47,8 @@ class Codec:
         model.behaviours.extend(self._behaviours)
         self._reply_start_all = model.SerializeToString()
         self._history_columns: NDArray[np.intp] | None = None
-        self._not_in_histories = [name for name in self._features if name not in FEATURE_NAMES]
-        if not self._not_in_histories:
+        self._own_features = manifest.own_features
+        if not self._own_features:
             self._history_columns = np.array([FEATURE_NAMES.index(name) for name in self._features], dtype=np.intp)
 
     def decode(self, message: bytes) -> Request:
@@ -166,7 +166,7 @@ class Codec:
             raise InvalidRequest(
                 "histories",
                 got="session histories",
-                expected=f"values by name: this model's {self._not_in_histories[0]} is not computed from sessions",
+                expected=f"values by name: this model's {self._own_features[0]} is not computed from sessions",
                 fix="Send packed_rows or named_features.",
             )
         self._check_rows("histories.players", len(sent.players))

@@ -28,6 +28,12 @@ def test_feature_rows_follow_the_order_of_names() -> None:
     assert rows[:, 1].tolist() == [len(player.start_seconds) for player in players]
 
 
+def test_features_of_a_table_are_unknown() -> None:
+    rows = feature_rows(random_players(np.random.default_rng(0), 3), ("clan_size", "sessions_total"))
+    assert np.isnan(rows[:, 0]).all()
+    assert (rows[:, 1] >= 1).all()
+
+
 def test_a_lobby_is_a_row_for_each_player_with_its_own_features() -> None:
     players = random_players(np.random.default_rng(1), 64)
     lobby = feature_rows(players, FEATURE_NAMES)

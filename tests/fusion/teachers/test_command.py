@@ -17,6 +17,9 @@ from fusion.cli import app
 from fusion.errors import FusionError
 from fusion.teachers.folder import load
 from fusion.telemetry.dataset import Dataset
+from fusion.telemetry.read import read
+from fusion.telemetry.spec import load_any_spec
+from tests.support.tables import write_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +87,19 @@ def test_what_cannot_be_trained_is_told(
     with pytest.raises(FusionError, match=message):
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_table_is_told_what_is_left_out_and_sequences_are_refused(tmp_path: Path) -> None:
+    file, spec = write_table(tmp_path, players=300)
+    read(file, load_any_spec(spec)).save(tmp_path / "data")
+    (tmp_path / "teachers.yaml").write_text("teachers: [{name: line, family: logistic}, {name: back, family: gru}]\n")
+    arguments = ["train", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    with pytest.raises(FusionError, match=r"arena: got a table, .*Train boosted, mlp and logistic teachers"):
+        CliRunner().invoke(app, [*arguments, "--spec", str(tmp_path / "teachers.yaml")], catch_exceptions=False)
+    result = CliRunner().invoke(app, [*arguments, "--preset", "demo", "--json"], catch_exceptions=False)
+    assert "gru and tcn, which read them, are left out" in result.stderr
+    families = {teacher["family"] for teacher in json.loads(result.stdout)["teachers"]}
+    assert families == {"boosted", "mlp", "logistic"}
 
 
 @pytest.mark.process

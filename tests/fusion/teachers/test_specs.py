@@ -27,6 +27,13 @@ def test_presets_have_two_teachers_of_each_behaviour_and_every_family(
     assert all(spec.choose(known) == known for spec in teachers if spec.family not in {"boosted", "mlp"})
 
 
+@pytest.mark.parametrize("which", Preset)
+def test_presets_for_a_table_leave_out_what_reads_sessions(which: Preset) -> None:
+    teachers = preset(which, BEHAVIOURS, sessions=False).teachers
+    assert {spec.family for spec in teachers} == {"boosted", "mlp", "logistic"}
+    assert len(teachers) == 2 * len(BEHAVIOURS) + 1
+
+
 def test_the_demo_is_smaller() -> None:
     full, demo = (preset(which, BEHAVIOURS).teachers for which in (Preset.FULL, Preset.DEMO))
     for large, small in zip(full, demo, strict=True):

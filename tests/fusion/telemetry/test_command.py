@@ -10,6 +10,7 @@ from fusion.cli import app
 from fusion.errors import FusionError
 from fusion.telemetry.dataset import Dataset
 from fusion.telemetry.report import DataReport
+from tests.support.tables import write_table
 
 LOG = """\
 who,from,to
@@ -54,6 +55,17 @@ def test_tables_tell_people_the_same(files: tuple[str, str], tmp_path: Path) -> 
     result = data(log, "--spec", spec, "--out", str(tmp_path / "out"))
     for text in ("tiny", "unparsable start", "- 1", "sessions kept", "churn_7d", "[by] nobody", "playfuse train"):
         assert text in result.stdout
+
+
+def test_a_table_is_told_as_a_table(tmp_path: Path) -> None:
+    file, spec = map(str, write_table(tmp_path, players=60))
+    shown = data(file, "--spec", spec, "--out", str(tmp_path / "out")).stdout
+    for text in ("rows of the table", "not kept", "players", "spent_hours", "[by] nobody", "playfuse train"):
+        assert text in shown
+    assert "sessions" not in shown
+    report = DataReport.model_validate_json(data(file, "--spec", spec, "--json").stdout)
+    assert (report.sessions, report.players, report.rows_read, report.features) == (None, 60, 60, 2)
+    assert Dataset.load(tmp_path / "out").feature_names == ("skill", "latency_ms")
 
 
 def test_simulated_players_are_called_synthetic(tmp_path: Path) -> None:

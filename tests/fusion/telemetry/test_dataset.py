@@ -30,7 +30,7 @@ def dataset(log: SessionLog) -> Dataset:
 def assert_same(one: Dataset, other: Dataset) -> None:
     for field in fields(Dataset):
         a, b = getattr(one, field.name), getattr(other, field.name)
-        if field.name == "histories":
+        if field.name == "recorded":
             for name in ("begin", "end", "as_of_seconds"):
                 assert np.array_equal(getattr(a, name), getattr(b, name)), name
             for name in ("start_seconds", "duration_seconds", "coop"):

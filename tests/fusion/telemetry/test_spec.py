@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fusion.errors import FusionError
-from fusion.telemetry.spec import load_spec, shipped
+from fusion.telemetry.spec import load_any_spec, load_spec, shipped
 
 GOOD = """\
 name: my_game
@@ -21,8 +21,14 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_every_shipped_spec_is_valid_and_names_its_source() -> None:
-    assert shipped() == ("forza_horizon_4", "gran_turismo_sport", "outriders")
-    for name in shipped():
+    tables = {"skillcraft1", "wowah"}
+    assert shipped() == ("forza_horizon_4", "gran_turismo_sport", "outriders", *sorted(tables))
+    for name in tables:
+        table = load_any_spec(name)
+        assert table.name == name
+        assert "not to be passed on" in table.notice
+        assert table.file is not None
+    for name in set(shipped()) - tables:
         spec = load_spec(name)
         assert spec.name == name
         assert "CC BY 4.0" in spec.notice
