@@ -32,6 +32,8 @@ class Targets:
     Attributes:
         training: (rows, behaviours) float32: a probability, or log1p of an amount.
         validation: (rows, behaviours) float32, likewise.
+        taught: (training rows, behaviours) float32 links: the teachers' part of `training`.
+        label_weight: (training rows, behaviours) float32: the labels' weight in it, 0 where there is no label.
         weights: behaviour → teacher → its weight in the average; teachers of weight 0 left out.
         imported: those of the teachers used that answered for the training players though they may know them: nobody
             here can train them anew without them.
@@ -39,6 +41,8 @@ class Targets:
 
     training: NDArray[np.float32]
     validation: NDArray[np.float32]
+    taught: NDArray[np.float32]
+    label_weight: NDArray[np.float32]
     weights: dict[str, dict[str, float]]
     imported: tuple[str, ...]
 
@@ -89,9 +93,12 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
             links = links_of(teacher, dataset, training_rows)
         learnt[name] = _by_behaviour(teacher, links)
     told(1.0, "targets ready")
+    taught = _average(dataset, training_rows, learnt, weights)
     return Targets(
-        training=_blend(dataset, training_rows, learnt, weights, label_share),
-        validation=_blend(dataset, validation_rows, said, weights, label_share),
+        training=_blend(dataset, training_rows, taught, label_share),
+        validation=_blend(dataset, validation_rows, _average(dataset, validation_rows, said, weights), label_share),
+        taught=taught.astype(np.float32),
+        label_weight=np.where(np.isnan(dataset.labels[training_rows]), 0.0, label_share).astype(np.float32),
         weights=weights,
         imported=tuple(teacher.card.name for teacher in used if teacher.card.family == IMPORTED),
     )
@@ -101,20 +108,27 @@ def _by_behaviour(teacher: Teacher, links: NDArray[np.float32]) -> dict[str, NDA
     return {name: links[:, column] for column, name in enumerate(teacher.card.behaviour_names)}
 
 
-def _blend(
+def _average(
     dataset: Dataset,
     rows: NDArray[np.int64],
     said: dict[str, dict[str, NDArray[np.float32]]],
     weights: dict[str, dict[str, float]],
-    label_share: float,
-) -> NDArray[np.float32]:
-    targets = np.empty((len(rows), len(dataset.behaviours)), dtype=np.float32)
+) -> NDArray[np.float64]:
+    """(rows, behaviours) links: what the teachers say together."""
+    taught = np.zeros((len(rows), len(dataset.behaviours)))
     for column, behaviour in enumerate(dataset.behaviours):
-        average = np.zeros(len(rows))
         for name, weight in weights[behaviour.name].items():
-            average += weight * said[name][behaviour.name]
-        taught = from_link(average, behaviour) if behaviour.is_binary else average
-        labels = dataset.labels[rows, column].astype(np.float64)
+            taught[:, column] += weight * said[name][behaviour.name]
+    return taught
+
+
+def _blend(
+    dataset: Dataset, rows: NDArray[np.int64], taught: NDArray[np.float64], label_share: float
+) -> NDArray[np.float32]:
+    targets = np.empty(taught.shape, dtype=np.float32)
+    for column, behaviour in enumerate(dataset.behaviours):
+        links, labels = taught[:, column], dataset.labels[rows, column].astype(np.float64)
+        answers = from_link(links, behaviour) if behaviour.is_binary else links
         known = labels if behaviour.is_binary else np.log1p(np.maximum(labels, 0.0))
-        targets[:, column] = np.where(np.isnan(known), taught, (1.0 - label_share) * taught + label_share * known)
+        targets[:, column] = np.where(np.isnan(known), answers, (1.0 - label_share) * answers + label_share * known)
     return targets
