@@ -32,7 +32,7 @@ def work() -> Work:
     labels = np.where(np.arange(3) < 2, rng.integers(0, 2, (400, 3)), rng.gamma(1, 1, (400, 3))).astype(np.float32)
     weight = np.full((400, 3), SHARE, dtype=np.float32)
     weight[::3] = 0.0
-    answers = np.where(np.arange(3) < 2, sigmoid(taught), taught)
+    answers = np.where(np.arange(3) < 2, sigmoid(taught.astype(np.float64)), taught)
     targets = ((1 - weight) * answers + weight * labels).astype(np.float32)
     hidden = rng.normal(0, 1, (400, 5)).astype(np.float32)
     found.training = Rows(found.training.features, *map(torch.from_numpy, (targets, taught, weight, hidden)))
