@@ -13,6 +13,7 @@ from torch import Tensor
 from fusion.distill.hints import guides, hint
 from fusion.distill.student import Rows
 from fusion.distill.targets import Targets, make_targets
+from fusion.distill.unlabelled import with_outcomes
 from fusion.encoding import PiecewiseLinearEncoding
 from fusion.lowrank.start import start_from
 from fusion.network import FusedNetwork, Widths
@@ -39,7 +40,8 @@ class Material:
     """Made once, however many networks are trained on it.
 
     Attributes:
-        dataset: with no more training rows than the recipe wants.
+        dataset: with no more training rows than the recipe wants; one without labels has outcomes as the teachers
+            expect them.
         teachers: together they predict every behaviour of the dataset.
         targets: what a network is to learn.
     """
@@ -71,7 +73,10 @@ class Material:
         kept = whole_players(training, dataset.player, recipe.training_rows, recipe.seed)
         if len(kept) < len(training):
             dataset = dataset.subset(np.union1d(kept, np.flatnonzero(dataset.split != Split.TRAIN)))
-        return cls(dataset, teachers, make_targets(dataset, teachers, label_share=recipe.label_share, told=told))
+        targets = make_targets(dataset, teachers, label_share=recipe.label_share, told=told)
+        if not targets.labelled:
+            dataset = with_outcomes(dataset, teachers, targets.weights, recipe.seed)
+        return cls(dataset, teachers, targets)
 
     def start(self, recipe: Recipe) -> Work:
         """The network before the first step, and the rows it is to learn from."""

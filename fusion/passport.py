@@ -158,7 +158,7 @@ def issue(
     engine = Engine.from_bytes(findings.model)
     lobby = np.ascontiguousarray(dataset.features[rows][:, columns])
     single_threaded = [type(teacher)(teacher.model, teacher.card, threads=1) for teacher in teachers]
-    sequences = dataset.sequences(rows)
+    sequences = dataset.sequences(rows) if any(teacher.card.uses_sequences for teacher in teachers) else None
     inputs = [_inputs(teacher, dataset, rows) for teacher in single_threaded]
 
     def score_teachers() -> None:

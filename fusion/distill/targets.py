@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusion.distill.selection import select_weights
+from fusion.distill.unlabelled import is_unlabelled, weights_by_card
 from fusion.errors import FusionError
 from fusion.teachers.families import FAMILIES, IMPORTED
 from fusion.teachers.library import cross_fit, links_of
@@ -37,6 +38,7 @@ class Targets:
         weights: behaviour → teacher → its weight in the average; teachers of weight 0 left out.
         imported: those of the teachers used that answered for the training players though they may know them: nobody
             here can train them anew without them.
+        labelled: whether any label was known: if not, the weights are by the teachers' own cards.
     """
 
     training: NDArray[np.float32]
@@ -45,13 +47,15 @@ class Targets:
     label_weight: NDArray[np.float32]
     weights: dict[str, dict[str, float]]
     imported: tuple[str, ...]
+    labelled: bool
 
 
 def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: float, told: Told) -> Targets:
     """Ask the teachers, weigh them on the validation players, mix the labels in.
 
     A teacher whose family learns its training rows by heart (trees) is asked out of fold (`cross_fit`), and only if its
-    answers are used. An imported one is asked directly, whatever it is.
+    answers are used. An imported one is asked directly, whatever it is; and all of them are where no label is known:
+    such players nobody was trained on.
 
     Args:
         dataset: with training and validation players.
@@ -64,7 +68,7 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
     """
     behaviours = dataset.behaviours
     validation_rows, training_rows = dataset.rows(Split.VALIDATION), dataset.rows(Split.TRAIN)
-    said = {}
+    said, labelled = {}, not is_unlabelled(dataset)
     for number, teacher in enumerate(teachers):
         told(0.3 * number / len(teachers), f"asking {teacher.card.name}")
         said[teacher.card.name] = _by_behaviour(teacher, links_of(teacher, dataset, validation_rows))
@@ -78,6 +82,9 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
                 expected="at least one",
                 fix="Train one, or leave the behaviour out of the dataset.",
             )
+        if not labelled:
+            weights[behaviour.name] = weights_by_card(behaviour.name, names, teachers)
+            continue
         answers = np.stack([said[name][behaviour.name] for name in names])
         known = dataset.labels[validation_rows, column]
         found = select_weights(answers, known, dataset.player[validation_rows], behaviour)
@@ -87,7 +94,7 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
     for number, teacher in enumerate(used):
         name, start = teacher.card.name, 0.3 + 0.7 * number / len(used)
         told(start, f"asking {name} about its own players")
-        if teacher.card.family in FAMILIES and FAMILIES[teacher.card.family].memorises:
+        if labelled and teacher.card.family in FAMILIES and FAMILIES[teacher.card.family].memorises:
             links = cross_fit(dataset, teacher.card)
         else:
             links = links_of(teacher, dataset, training_rows)
@@ -101,6 +108,7 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
         label_weight=np.where(np.isnan(dataset.labels[training_rows]), 0.0, label_share).astype(np.float32),
         weights=weights,
         imported=tuple(teacher.card.name for teacher in used if teacher.card.family == IMPORTED),
+        labelled=labelled,
     )
 
 

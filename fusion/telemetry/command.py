@@ -1,9 +1,11 @@
-"""`playfuse data`: a session log, or simulated players, in; a dataset and a report out."""
+"""`playfuse data`: a session log, simulated players or statistics in; a dataset and a report out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from fusion import yaml_file
+from fusion.distill.statistics import Statistics, draw
 from fusion.errors import FusionError
 from fusion.telemetry.dataset import build
 from fusion.telemetry.log import read_log
@@ -17,9 +19,19 @@ if TYPE_CHECKING:
 
     from fusion.telemetry.log import SessionLog
 
+_STATISTICS: Final = "`playfuse statistics` writes such a file."
+
 
 def run(
-    *, log: Path | None, spec: str | None, simulate: int | None, seed: int, out: Path | None, as_json: bool
+    *,
+    log: Path | None,
+    spec: str | None,
+    simulate: int | None,
+    statistics: Path | None,
+    rows: int,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Make the dataset, write it where `out` says, print the report.
 
@@ -27,9 +39,12 @@ def run(
         FusionError: the options contradict one another, or the log or its spec cannot be used.
     """
     with notes.status("reading the log" if simulate is None else "simulating players") as status:
-        sessions = _sessions(log, spec, simulate, seed)
-        status.update("computing features and labels")
-        dataset = build(sessions)
+        if statistics is not None and log is None and simulate is None:
+            dataset = draw(yaml_file.read(statistics, Statistics, fix=_STATISTICS), rows, seed=seed)
+        else:
+            sessions = _sessions(log, spec, simulate, statistics, seed)
+            status.update("computing features and labels")
+            dataset = build(sessions)
         if out is not None:
             status.update(f"writing {out}")
             dataset.save(out)
@@ -39,14 +54,23 @@ def run(
         return
     show(report, console)
     if out is not None:
-        print_next(f"Written to {out}.", ("playfuse", "train", out, "--out", out.parent / "teachers"))
+        teachers = out.parent / "teachers"
+        follows = ("train", out, "--out", teachers) if statistics is None else ("fuse", out, teachers, "--out", "fused")
+        print_next(f"Written to {out}.", ("playfuse", *follows))
 
 
-def _sessions(log: Path | None, spec: str | None, simulate: int | None, seed: int) -> SessionLog:
-    if (log is None) == (simulate is None):
+def _sessions(
+    log: Path | None, spec: str | None, simulate: int | None, statistics: Path | None, seed: int
+) -> SessionLog:
+    given = [
+        name
+        for name, value in (("a log", log), ("--simulate", simulate), ("--statistics", statistics))
+        if value is not None
+    ]
+    if len(given) != 1:
         raise FusionError(
             "playfuse data",
-            got="neither a log nor --simulate" if log is None else "both a log and --simulate",
+            got=f"both {' and '.join(given)}" if given else "neither a log nor --simulate nor --statistics",
             expected="one of them",
             fix="Try: playfuse data --simulate 2000 --out runs/data",
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from fusion.errors import FusionError
 from fusion.telemetry import store
 from fusion.telemetry.labels import behaviours, compute_labels
 from fusion.telemetry.log import Cleaning
@@ -82,7 +83,18 @@ class Dataset:
         return np.flatnonzero(self.split == split).astype(np.int64)
 
     def sequences(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(len(rows), SEQUENCE_LENGTH, channels) float32: the last sessions of those rows, oldest first."""
+        """(len(rows), SEQUENCE_LENGTH, channels) float32: the last sessions of those rows, oldest first.
+
+        Raises:
+            FusionError: the dataset has no sessions.
+        """
+        if not len(self.histories.sessions):
+            raise FusionError(
+                f"dataset {self.name}",
+                got="rows without sessions",
+                expected="a session log: gru and tcn read a player's last sessions one by one",
+                fix="Leave such teachers out.",
+            )
         return compute_sequences(_take(self.histories, rows))
 
     def subset(self, rows: NDArray[np.int64]) -> Dataset:
