@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from fusion import yaml_file
 from fusion.distill.statistics import Statistics, draw
@@ -17,9 +17,7 @@ from inference.console import console, notes, print_next
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusion.telemetry.log import SessionLog
-
-_STATISTICS: Final = "`playfuse statistics` writes such a file."
+    from fusion.telemetry.dataset import Dataset
 
 
 def run(
@@ -38,13 +36,8 @@ def run(
     Raises:
         FusionError: the options contradict one another, or the log or its spec cannot be used.
     """
-    with notes.status("reading the log" if simulate is None else "simulating players") as status:
-        if statistics is not None and log is None and simulate is None:
-            dataset = draw(yaml_file.read(statistics, Statistics, fix=_STATISTICS), rows, seed=seed)
-        else:
-            sessions = _sessions(log, spec, simulate, statistics, seed)
-            status.update("computing features and labels")
-            dataset = build(sessions)
+    with notes.status("reading the log" if log is not None else "making players up") as status:
+        dataset = _dataset(log, spec, simulate, statistics, rows, seed)
         if out is not None:
             status.update(f"writing {out}")
             dataset.save(out)
@@ -59,14 +52,11 @@ def run(
         print_next(f"Written to {out}.", ("playfuse", *follows))
 
 
-def _sessions(
-    log: Path | None, spec: str | None, simulate: int | None, statistics: Path | None, seed: int
-) -> SessionLog:
-    given = [
-        name
-        for name, value in (("a log", log), ("--simulate", simulate), ("--statistics", statistics))
-        if value is not None
-    ]
+def _dataset(
+    log: Path | None, spec: str | None, simulate: int | None, statistics: Path | None, rows: int, seed: int
+) -> Dataset:
+    sources = (("a log", log), ("--simulate", simulate), ("--statistics", statistics))
+    given = [name for name, value in sources if value is not None]
     if len(given) != 1:
         raise FusionError(
             "playfuse data",
@@ -75,7 +65,9 @@ def _sessions(
             fix="Try: playfuse data --simulate 2000 --out runs/data",
         )
     if simulate is not None:
-        return simulate_log(simulate, seed=seed)
+        return build(simulate_log(simulate, seed=seed))
+    if statistics is not None:
+        return draw(yaml_file.read(statistics, Statistics, fix="`playfuse statistics` writes it."), rows, seed=seed)
     if spec is None or log is None:
         raise FusionError(
             "playfuse data, --spec",
@@ -83,4 +75,4 @@ def _sessions(
             expected=f"a YAML file that maps the log's columns, or one of {', '.join(shipped())}",
             fix="docs/telemetry.md shows how to write one in five minutes.",
         )
-    return read_log(log, load_spec(spec))
+    return build(read_log(log, load_spec(spec)))
