@@ -28,6 +28,7 @@ _MOST_BATCH_ROWS = 2048
 _WARM_UP_SHARE = 0.05
 _MAX_GRADIENT_NORM = 1.0
 _PREDICT_ROWS = 8192
+_LEAST_PROBABILITY = 1e-6
 
 
 class Schedule(BaseModel):
@@ -132,6 +133,10 @@ class MaskedLoss:
         loss = torch.where(self._binary, entropy, (links - wanted) ** 2)
         total = torch.where(known, loss, 0.0).sum(dim=0)
         return total / known.sum(dim=0).clamp(min=1) / self._scale
+
+    def least(self, targets: Tensor) -> Tensor:
+        """(behaviours,) of whoever answers the targets exactly: the entropy of probabilities, 0 for amounts."""
+        return self.per_behaviour(torch.where(self._binary, targets.logit(_LEAST_PROBABILITY), targets), targets)
 
     def __call__(self, links: Tensor, targets: Tensor) -> Tensor:
         """The mean of `per_behaviour`."""

@@ -96,7 +96,9 @@ class Student(Learner[Rows]):
         trunk = self.network.shared(examples.features)
         links = self.network.read_out(trunk)
         losses = masked.per_behaviour(links, examples.targets, self._heat(links, examples))
-        value = losses.mean() if self.uncertainty is None else self.uncertainty(losses)
+        if self.uncertainty is not None:
+            losses = self.uncertainty(losses - masked.least(examples.targets))
+        value = losses.mean()
         if self.regression is not None and examples.hidden is not None and epoch < self.regression.epochs:
             value = value + self.regression(trunk, examples.hidden)
         return value
