@@ -31,7 +31,12 @@ def data(
         int | None,
         typer.Option(metavar="PLAYERS", min=1, help="Simulate a log of so many players.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the simulator.")] = 0,
+    statistics: Annotated[
+        Path | None,
+        typer.Option(help="Draw rows without labels from a file of `playfuse statistics`.", show_default=False),
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="That are drawn from statistics.")] = 50_000,
+    seed: Annotated[int, typer.Option(help="Of the simulator, or of the rows drawn.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder to write the dataset to; without it, only the report is made.", show_default=False),
@@ -49,10 +54,30 @@ def data(
       playfuse data SkillCraft1_Dataset.csv --spec skillcraft1 --out runs/data
 
       playfuse data --simulate 2000 --seed 1 --out runs/data
+
+      playfuse data --statistics statistics.json --out runs/drawn
     """
     from fusion.telemetry.command import run
 
-    run(log=log, spec=spec, simulate=simulate, seed=seed, out=out, as_json=as_json)
+    run(log=log, spec=spec, simulate=simulate, statistics=statistics, rows=rows, seed=seed, out=out, as_json=as_json)
+
+
+@app.command()
+def statistics(
+    data: Annotated[Path, typer.Argument(help="Folder that `playfuse data` wrote.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("statistics.json"),
+) -> None:
+    """Export what may leave instead of rows: quantiles and correlations of at least 100 players, no labels.
+
+    Whoever has the file and the teachers can fuse them, on rows drawn from it (`playfuse data --statistics`).
+
+    [bold]Examples[/]
+
+      playfuse statistics runs/data --out statistics.json
+    """
+    from fusion.distill.command import run
+
+    run(data=data, out=out)
 
 
 @app.command()

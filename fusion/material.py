@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from fusion.distill.hints import guides, hint
 from fusion.distill.student import Rows
 from fusion.distill.targets import Targets, make_targets
+from fusion.distill.unlabelled import with_outcomes
 from fusion.encoding import PiecewiseLinearEncoding
 from fusion.lowrank.start import start_from
 from fusion.network import FusedNetwork, Widths
+from fusion.steps.distil import Distil
 from fusion.steps.step import Work
 from fusion.teachers.library import whole_players
 from fusion.teachers.reading import read_network
@@ -22,6 +26,7 @@ from fusion.telemetry.dataset import Split
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fusion.distill.hints import Hints
     from fusion.recipe import Recipe
     from fusion.teachers.onnx_teacher import OnnxTeacher
     from fusion.telemetry.dataset import Dataset
@@ -35,7 +40,8 @@ class Material:
     """Made once, however many networks are trained on it.
 
     Attributes:
-        dataset: with no more training rows than the recipe wants.
+        dataset: with no more training rows than the recipe wants; one without labels has outcomes as the teachers
+            expect them.
         teachers: together they predict every behaviour of the dataset.
         targets: what a network is to learn.
     """
@@ -53,17 +59,24 @@ class Material:
         Args:
             dataset: that the teachers were trained on.
             teachers: all of them.
-            recipe: of which only what concerns the targets is looked at: seed, training_rows, label_share.
+            recipe: of which only what concerns the targets is looked at: seed, training_rows, label_share, and whether
+                there are hints to be given.
             told: told how far this has come.
 
         Raises:
-            FusionError: a behaviour has no teacher.
+            FusionError: a behaviour has no teacher, or no teacher can give the hints that the recipe wants.
         """
+        wanted = _hints(recipe)
+        if wanted is not None:
+            guides(teachers, wanted)
         training = dataset.rows(Split.TRAIN)
         kept = whole_players(training, dataset.player, recipe.training_rows, recipe.seed)
         if len(kept) < len(training):
             dataset = dataset.subset(np.union1d(kept, np.flatnonzero(dataset.split != Split.TRAIN)))
-        return cls(dataset, teachers, make_targets(dataset, teachers, label_share=recipe.label_share, told=told))
+        targets = make_targets(dataset, teachers, label_share=recipe.label_share, told=told)
+        if not targets.labelled:
+            dataset = with_outcomes(dataset, teachers, targets.weights, recipe.seed)
+        return cls(dataset, teachers, targets)
 
     def start(self, recipe: Recipe) -> Work:
         """The network before the first step, and the rows it is to learn from."""
@@ -73,22 +86,39 @@ class Material:
         columns = np.array([names.index(name) for name in encoding.features], dtype=np.int64)
         widths = Widths(sizes.hidden, sizes.trunk, sizes.behaviour)
 
-        def examples(split: Split, wanted: NDArray[np.float32]) -> Rows:
-            return Rows(torch.from_numpy(self.features(split, columns)), torch.from_numpy(wanted))
+        def features(split: Split) -> Tensor:
+            return torch.from_numpy(self.features(split, columns))
 
+        targets, decisions = self.targets, []
+        hints, hidden = _hints(recipe), None
+        if hints is not None:
+            found, said = hint(self.teachers, hints, targets.weights, self.dataset, rows)
+            hidden = torch.from_numpy(found)
+            decisions.append(said)
         work = Work(
             network=FusedNetwork(encoding, len(self.dataset.behaviours), widths, recipe.seed),
             columns=columns,
             behaviours=self.dataset.behaviours,
-            training=examples(Split.TRAIN, self.targets.training),
-            validation=examples(Split.VALIDATION, self.targets.validation),
+            training=Rows(
+                features(Split.TRAIN),
+                torch.from_numpy(targets.training),
+                torch.from_numpy(targets.taught),
+                torch.from_numpy(targets.label_weight),
+                hidden,
+            ),
+            validation=Rows(features(Split.VALIDATION), torch.from_numpy(targets.validation)),
             seed=recipe.seed,
         )
         if sizes.start == "teachers":
             networks = [read_network(teacher) for teacher in self.teachers if teacher.card.family == "mlp"]
-            work.decisions = tuple(start_from(work.network, networks, work.calibration(_START_ROWS).features.numpy()))
+            decisions += start_from(work.network, networks, work.calibration(_START_ROWS).features.numpy())
+        work.decisions = tuple(decisions)
         return work
 
     def features(self, split: Split, columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """(rows of the split, columns) features, as a network reads them."""
         return np.ascontiguousarray(self.dataset.features[self.dataset.rows(split)][:, columns])
+
+
+def _hints(recipe: Recipe) -> Hints | None:
+    return next((spec.hints for spec in recipe.steps if isinstance(spec, Distil)), None)

@@ -80,8 +80,15 @@ class FusedNetwork(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(rows, features) with NaN where missing → (rows, behaviours) on the link scale."""
+        return self.read_out(self.shared(features))
+
+    def shared(self, features: Tensor) -> Tensor:
+        """(rows, features) with NaN where missing → (rows, trunk), what all behaviours read."""
         hidden = torch.relu(self.input(self.encode(features)))
-        trunk = torch.relu(self.trunk(hidden))
+        return torch.relu(self.trunk(hidden))
+
+    def read_out(self, trunk: Tensor) -> Tensor:
+        """(rows, trunk) → (rows, behaviours) on the link scale."""
         own = torch.relu(self.layers(trunk)).reshape(len(trunk), self.behaviours, -1)
         links: Tensor = (own * self.readout()).sum(dim=2) + self.readout_bias()
         return links

@@ -87,7 +87,12 @@ def build(
     dataset, teachers = material.dataset, material.teachers
     jury = Jury(dataset, teachers, Split.TEST)
     work = material.start(recipe)
-    decisions = [*decisions, *_reasons(material.targets), *work.decisions, *_follow(recipe, work, material, jury, told)]
+    decisions = [
+        *decisions,
+        *_reasons(material.targets, dataset.notice),
+        *work.decisions,
+        *_follow(recipe, work, material, jury, told),
+    ]
     network, test = work.network, material.features(Split.TEST, work.columns)
     told("export", 0.0, "measuring execution forms")
     execution = choose_execution(network, dataset.behaviours, test)
@@ -143,11 +148,17 @@ def _unused(name: str, taken: Sequence[str]) -> str:
     return f"{name} {count + 1}" if count else name
 
 
-def _reasons(targets: Targets) -> list[str]:
+def _reasons(targets: Targets, notice: str) -> list[str]:
     said = (
         f"{behaviour} from {' + '.join(f'{weight:.2f} {name}' for name, weight in chosen.items())}"
         for behaviour, chosen in targets.weights.items()
     )
+    if not targets.labelled:
+        return [
+            f"targets (no labels known; the best teachers by their own cards): {'; '.join(said)}",
+            f"data-free: {notice}",
+            "quality is agreement with the teachers, on outcomes drawn from their answers: not how right they are",
+        ]
     reasons = [f"targets (weights chosen on validation players): {'; '.join(said)}"]
     if targets.imported:
         reasons.append(

@@ -28,6 +28,7 @@ _MOST_BATCH_ROWS = 2048
 _WARM_UP_SHARE = 0.05
 _MAX_GRADIENT_NORM = 1.0
 _PREDICT_ROWS = 8192
+_LEAST_PROBABILITY = 1e-6
 
 
 class Schedule(BaseModel):
@@ -82,6 +83,10 @@ class Learner(nn.Module, ABC, Generic[ExamplesT]):
     def forward(self, examples: ExamplesT) -> Tensor:
         """(rows, behaviours) links; targets are not looked at."""
 
+    def loss(self, examples: ExamplesT, masked: MaskedLoss, epoch: int) -> Tensor:
+        """What training makes small, in a given epoch from 0; its parameters are trained along. By default `masked`."""
+        return masked(self(examples), examples.targets)
+
 
 class MaskedLoss:
     """Sum over behaviours of cross-entropy (binary) or squared error (amounts), each divided by the loss of the best
@@ -112,14 +117,26 @@ class MaskedLoss:
         self._scale = torch.ones_like(spread)
         self._scale = self.per_behaviour(self.best_constant.expand_as(targets), targets)
 
-    def per_behaviour(self, links: Tensor, targets: Tensor) -> Tensor:
-        """(behaviours,) mean loss over the known rows; 0 where a behaviour has none here."""
+    def per_behaviour(self, links: Tensor, targets: Tensor, added: Tensor | None = None) -> Tensor:
+        """(behaviours,) mean loss over the known rows; 0 where a behaviour has none here.
+
+        Args:
+            links: (rows, behaviours).
+            targets: (rows, behaviours), NaN where unknown.
+            added: (rows, behaviours) to the cross-entropies, if anything.
+        """
         known = ~targets.isnan()
         wanted = torch.where(known, targets, 0.0)
         entropy = functional.binary_cross_entropy_with_logits(links, wanted.clamp(0, 1), reduction="none")
+        if added is not None:
+            entropy = entropy + added
         loss = torch.where(self._binary, entropy, (links - wanted) ** 2)
         total = torch.where(known, loss, 0.0).sum(dim=0)
         return total / known.sum(dim=0).clamp(min=1) / self._scale
+
+    def least(self, targets: Tensor) -> Tensor:
+        """(behaviours,) of whoever answers the targets exactly: the entropy of probabilities, 0 for amounts."""
+        return self.per_behaviour(torch.where(self._binary, targets.logit(_LEAST_PROBABILITY), targets), targets)
 
     def __call__(self, links: Tensor, targets: Tensor) -> Tensor:
         """The mean of `per_behaviour`."""
@@ -150,7 +167,8 @@ def train(
         fresh: start the output from the best constants; otherwise go on from where the network is.
 
     Returns:
-        The best validation loss; 1 is that of the best constant.
+        The best validation loss; 1 is that of the best constant. It is always the masked one, whatever the network's
+        own `loss` adds to it: what is served has to be right.
 
     Raises:
         FusionError: a behaviour cannot be learnt (see `MaskedLoss`), or the loss is not finite.
@@ -168,7 +186,7 @@ def train(
         network.train()
         for batch in training.batches(batch_rows, shuffle=True):
             optimiser.zero_grad(set_to_none=True)
-            value = loss(network(batch), batch.targets)
+            value = network.loss(batch, loss, epoch)
             value.backward()  # type: ignore[no-untyped-call, unused-ignore]
             nn.utils.clip_grad_norm_(network.parameters(), _MAX_GRADIENT_NORM)
             optimiser.step()

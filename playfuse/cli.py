@@ -20,7 +20,7 @@ FUSION_NEEDS: Final = ("torch", "tensorly", "polars")
 """What only the `fusion` extra installs."""
 
 _INSTALL: Final = "pip install 'playfuse[fusion]'"
-_FUSION_COMMANDS: Final = ("data", "train", "fuse", "update", "report", "demo")
+_FUSION_COMMANDS: Final = ("data", "statistics", "train", "fuse", "update", "report", "demo")
 
 
 def main() -> None:

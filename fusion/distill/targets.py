@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusion.distill.selection import select_weights
+from fusion.distill.unlabelled import is_unlabelled, weights_by_card
 from fusion.errors import FusionError
 from fusion.teachers.families import FAMILIES, IMPORTED
 from fusion.teachers.library import cross_fit, links_of
@@ -32,22 +33,29 @@ class Targets:
     Attributes:
         training: (rows, behaviours) float32: a probability, or log1p of an amount.
         validation: (rows, behaviours) float32, likewise.
+        taught: (training rows, behaviours) float32 links: the teachers' part of `training`.
+        label_weight: (training rows, behaviours) float32: the labels' weight in it, 0 where there is no label.
         weights: behaviour → teacher → its weight in the average; teachers of weight 0 left out.
         imported: those of the teachers used that answered for the training players though they may know them: nobody
             here can train them anew without them.
+        labelled: whether any label was known: if not, the weights are by the teachers' own cards.
     """
 
     training: NDArray[np.float32]
     validation: NDArray[np.float32]
+    taught: NDArray[np.float32]
+    label_weight: NDArray[np.float32]
     weights: dict[str, dict[str, float]]
     imported: tuple[str, ...]
+    labelled: bool
 
 
 def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: float, told: Told) -> Targets:
     """Ask the teachers, weigh them on the validation players, mix the labels in.
 
     A teacher whose family learns its training rows by heart (trees) is asked out of fold (`cross_fit`), and only if its
-    answers are used. An imported one is asked directly, whatever it is.
+    answers are used. An imported one is asked directly, whatever it is; and all of them are where no label is known:
+    such players nobody was trained on.
 
     Args:
         dataset: with training and validation players.
@@ -60,7 +68,7 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
     """
     behaviours = dataset.behaviours
     validation_rows, training_rows = dataset.rows(Split.VALIDATION), dataset.rows(Split.TRAIN)
-    said = {}
+    said, labelled = {}, not is_unlabelled(dataset)
     for number, teacher in enumerate(teachers):
         told(0.3 * number / len(teachers), f"asking {teacher.card.name}")
         said[teacher.card.name] = _by_behaviour(teacher, links_of(teacher, dataset, validation_rows))
@@ -74,6 +82,9 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
                 expected="at least one",
                 fix="Train one, or leave the behaviour out of the dataset.",
             )
+        if not labelled:
+            weights[behaviour.name] = weights_by_card(behaviour.name, names, teachers)
+            continue
         answers = np.stack([said[name][behaviour.name] for name in names])
         known = dataset.labels[validation_rows, column]
         found = select_weights(answers, known, dataset.player[validation_rows], behaviour)
@@ -83,17 +94,21 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
     for number, teacher in enumerate(used):
         name, start = teacher.card.name, 0.3 + 0.7 * number / len(used)
         told(start, f"asking {name} about its own players")
-        if teacher.card.family in FAMILIES and FAMILIES[teacher.card.family].memorises:
+        if labelled and teacher.card.family in FAMILIES and FAMILIES[teacher.card.family].memorises:
             links = cross_fit(dataset, teacher.card)
         else:
             links = links_of(teacher, dataset, training_rows)
         learnt[name] = _by_behaviour(teacher, links)
     told(1.0, "targets ready")
+    taught = _average(dataset, training_rows, learnt, weights)
     return Targets(
-        training=_blend(dataset, training_rows, learnt, weights, label_share),
-        validation=_blend(dataset, validation_rows, said, weights, label_share),
+        training=_blend(dataset, training_rows, taught, label_share),
+        validation=_blend(dataset, validation_rows, _average(dataset, validation_rows, said, weights), label_share),
+        taught=taught.astype(np.float32),
+        label_weight=np.where(np.isnan(dataset.labels[training_rows]), 0.0, label_share).astype(np.float32),
         weights=weights,
         imported=tuple(teacher.card.name for teacher in used if teacher.card.family == IMPORTED),
+        labelled=labelled,
     )
 
 
@@ -101,20 +116,27 @@ def _by_behaviour(teacher: Teacher, links: NDArray[np.float32]) -> dict[str, NDA
     return {name: links[:, column] for column, name in enumerate(teacher.card.behaviour_names)}
 
 
-def _blend(
+def _average(
     dataset: Dataset,
     rows: NDArray[np.int64],
     said: dict[str, dict[str, NDArray[np.float32]]],
     weights: dict[str, dict[str, float]],
-    label_share: float,
-) -> NDArray[np.float32]:
-    targets = np.empty((len(rows), len(dataset.behaviours)), dtype=np.float32)
+) -> NDArray[np.float64]:
+    """(rows, behaviours) links: what the teachers say together."""
+    taught = np.zeros((len(rows), len(dataset.behaviours)))
     for column, behaviour in enumerate(dataset.behaviours):
-        average = np.zeros(len(rows))
         for name, weight in weights[behaviour.name].items():
-            average += weight * said[name][behaviour.name]
-        taught = from_link(average, behaviour) if behaviour.is_binary else average
-        labels = dataset.labels[rows, column].astype(np.float64)
+            taught[:, column] += weight * said[name][behaviour.name]
+    return taught
+
+
+def _blend(
+    dataset: Dataset, rows: NDArray[np.int64], taught: NDArray[np.float64], label_share: float
+) -> NDArray[np.float32]:
+    targets = np.empty(taught.shape, dtype=np.float32)
+    for column, behaviour in enumerate(dataset.behaviours):
+        links, labels = taught[:, column], dataset.labels[rows, column].astype(np.float64)
+        answers = from_link(links, behaviour) if behaviour.is_binary else links
         known = labels if behaviour.is_binary else np.log1p(np.maximum(labels, 0.0))
-        targets[:, column] = np.where(np.isnan(known), taught, (1.0 - label_share) * taught + label_share * known)
+        targets[:, column] = np.where(np.isnan(known), answers, (1.0 - label_share) * answers + label_share * known)
     return targets

@@ -11,7 +11,6 @@ import torch
 
 from fusion import export
 from fusion.cost import LOBBY_PLAYERS, cpu_us, energy
-from fusion.distill.student import Rows
 from fusion.execution import choose_execution
 from fusion.passport import Jury
 from fusion.search.budget import Measured
@@ -71,7 +70,7 @@ class Bench:
         torch.manual_seed(base.seed)
         work = material.start(base)
         every = max(1, -(-len(work.training) // TRAINING_ROWS))
-        work.training = Rows(work.training.features[::every], work.training.targets[::every])
+        work.training = work.training.take(slice(None, None, every))
         STEPS[base.steps[0].step].run(base.steps[0], work, told)
         lobby = material.features(Split.VALIDATION, work.columns)[:LOBBY_PLAYERS]
         engine = Engine.from_bytes(export.to_onnx(work.network, work.behaviours))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -61,15 +61,14 @@ class Work:
 
     def calibration(self, rows: int) -> Rows:
         """At most about so many training rows, evenly spread."""
-        every = slice(None, None, max(1, len(self.training) // rows))
-        return type(self.training)(self.training.features[every], self.training.targets[every])
+        return self.training.take(slice(None, None, max(1, len(self.training) // rows)))
 
     def keep_features(self, index: NDArray[np.int64]) -> None:
         """Go on with some of the features: columns of the rows."""
         chosen = torch.from_numpy(index)
         self.columns = self.columns[index]
         self.training, self.validation = (
-            type(rows)(rows.features[:, chosen], rows.targets) for rows in (self.training, self.validation)
+            replace(rows, features=rows.features[:, chosen]) for rows in (self.training, self.validation)
         )
 
 

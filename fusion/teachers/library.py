@@ -19,7 +19,7 @@ from inference.contract.artifact import sha256
 from inference.contract.features import FEATURE_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -121,14 +121,8 @@ def links_of(teacher: Teacher, dataset: Dataset, rows: NDArray[np.int64]) -> NDA
             computed by another version of the features; or an answer is no number.
     """
     card = teacher.card
-    _check_fits(card, dataset)
-    position = {name: index for index, name in enumerate(dataset.feature_names)}
-    columns = [position[name] for name in card.features]
-    links = np.empty((len(rows), len(card.behaviours)), dtype=np.float32)
-    for start in range(0, len(rows), _SEQUENCE_CHUNK_ROWS):
-        chunk = rows[start : start + _SEQUENCE_CHUNK_ROWS]
-        sequences = dataset.sequences(chunk) if card.uses_sequences else None
-        links[start : start + len(chunk)] = teacher.links(dataset.features[chunk][:, columns], sequences)
+    parts = [teacher.links(features, sequences) for features, sequences in inputs_of(card, dataset, rows)]
+    links = np.concatenate([np.empty((0, len(card.behaviours)), dtype=np.float32), *parts])
     strange = int((~np.isfinite(links)).any(axis=1).sum())
     if strange:
         raise FusionError(
@@ -138,6 +132,22 @@ def links_of(teacher: Teacher, dataset: Dataset, rows: NDArray[np.int64]) -> NDA
             fix="Unknown features are NaN: a model of your own says in its card what it wants for them (`missing`).",
         )
     return links
+
+
+def inputs_of(
+    card: TeacherCard, dataset: Dataset, rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+    """What a teacher reads of some rows, part by part: features, and sequences where it reads them.
+
+    Raises:
+        FusionError: the teacher does not fit the dataset, see `links_of`.
+    """
+    _check_fits(card, dataset)
+    position = {name: index for index, name in enumerate(dataset.feature_names)}
+    columns = [position[name] for name in card.features]
+    for start in range(0, len(rows), _SEQUENCE_CHUNK_ROWS):
+        chunk = rows[start : start + _SEQUENCE_CHUNK_ROWS]
+        yield dataset.features[chunk][:, columns], dataset.sequences(chunk) if card.uses_sequences else None
 
 
 def _check_fits(card: TeacherCard, dataset: Dataset) -> None:

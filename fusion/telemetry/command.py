@@ -1,9 +1,11 @@
-"""`playfuse data`: a session log, a table, or simulated players in; a dataset and a report out."""
+"""`playfuse data`: a session log, a table, simulated players or statistics in; a dataset and a report out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fusion import yaml_file
+from fusion.distill.statistics import Statistics, draw
 from fusion.errors import FusionError
 from fusion.telemetry.dataset import build
 from fusion.telemetry.read import read
@@ -19,15 +21,23 @@ if TYPE_CHECKING:
 
 
 def run(
-    *, log: Path | None, spec: str | None, simulate: int | None, seed: int, out: Path | None, as_json: bool
+    *,
+    log: Path | None,
+    spec: str | None,
+    simulate: int | None,
+    statistics: Path | None,
+    rows: int,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Make the dataset, write it where `out` says, print the report.
 
     Raises:
         FusionError: the options contradict one another, or the file or its spec cannot be used.
     """
-    with notes.status("reading the file" if simulate is None else "simulating players") as status:
-        dataset = _dataset(log, spec, simulate, seed)
+    with notes.status("reading the file" if log is not None else "making players up") as status:
+        dataset = _dataset(log, spec, simulate, statistics, rows, seed)
         if out is not None:
             status.update(f"writing {out}")
             dataset.save(out)
@@ -37,19 +47,27 @@ def run(
         return
     show(report, console)
     if out is not None:
-        print_next(f"Written to {out}.", ("playfuse", "train", out, "--out", out.parent / "teachers"))
+        teachers = out.parent / "teachers"
+        follows = ("train", out, "--out", teachers) if statistics is None else ("fuse", out, teachers, "--out", "fused")
+        print_next(f"Written to {out}.", ("playfuse", *follows))
 
 
-def _dataset(log: Path | None, spec: str | None, simulate: int | None, seed: int) -> Dataset:
-    if (log is None) == (simulate is None):
+def _dataset(
+    log: Path | None, spec: str | None, simulate: int | None, statistics: Path | None, rows: int, seed: int
+) -> Dataset:
+    sources = (("a log", log), ("--simulate", simulate), ("--statistics", statistics))
+    given = [name for name, value in sources if value is not None]
+    if len(given) != 1:
         raise FusionError(
             "playfuse data",
-            got="neither a log nor --simulate" if log is None else "both a log and --simulate",
+            got=f"both {' and '.join(given)}" if given else "neither a log nor --simulate nor --statistics",
             expected="one of them",
             fix="Try: playfuse data --simulate 2000 --out runs/data",
         )
     if simulate is not None:
         return build(simulate_log(simulate, seed=seed))
+    if statistics is not None:
+        return draw(yaml_file.read(statistics, Statistics, fix="`playfuse statistics` writes it."), rows, seed=seed)
     if spec is None or log is None:
         raise FusionError(
             "playfuse data, --spec",

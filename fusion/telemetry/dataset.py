@@ -73,7 +73,7 @@ class Dataset:
         behaviours: columns of `labels`: probabilities first, then amounts.
         feature_names: columns of `features`.
         features: (rows, features) float32; NaN = not known.
-        recorded: the histories, one per row, all in one session table; None where a table was read.
+        recorded: the histories, one per row, all in one session table; None of a table and of rows drawn from statistics.
         labels: (rows, behaviours) float32, served scale (0/1, hours, counts); NaN = censored.
         player: (rows,) int64, index of the player; for the bootstrap over players.
         split: (rows,) int8 of `Split`.
@@ -105,14 +105,14 @@ class Dataset:
         """One per row, all in one session table.
 
         Raises:
-            FusionError: the dataset comes from a table.
+            FusionError: the dataset has no sessions: a table, or drawn from statistics.
         """
         if self.recorded is None:
             raise FusionError(
                 f"dataset {self.name}",
-                got="a table, which has no session histories",
+                got="rows without sessions: a table, or drawn from statistics",
                 expected="a session log: gru and tcn read a player's last sessions one by one",
-                fix="Train boosted, mlp and logistic teachers on it.",
+                fix="Leave such teachers out: boosted, mlp and logistic ones need no sessions.",
             )
         return self.recorded
 
@@ -124,7 +124,7 @@ class Dataset:
         """(len(rows), SEQUENCE_LENGTH, channels) float32: the last sessions of those rows, oldest first.
 
         Raises:
-            FusionError: the dataset comes from a table.
+            FusionError: the dataset has no sessions: a table, or drawn from statistics.
         """
         return compute_sequences(_take(self.histories, rows))
 

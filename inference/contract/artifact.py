@@ -70,7 +70,7 @@ class Manifest(BaseModel):
     features: tuple[Identifier, ...] = Field(min_length=1, description="columns of the model's input, in order")
     behaviours: tuple[Behaviour, ...] = Field(min_length=1, description="columns of the model's output, in order")
     priors: dict[str, float] = Field(description="behaviour → its mean over the training players, served scale")
-    synthetic: bool = Field(description="trained on simulated players")
+    synthetic: bool = Field(description="trained on simulated players, or on rows drawn from statistics")
     probe: Probe
     files_sha256: dict[str, Sha256]
     manifest_sha256: str = Field(default="", description="of this file's bytes with this field empty")

@@ -92,6 +92,21 @@ def test_the_loss_of_the_best_constant_is_one() -> None:
     assert bool((worse > 1).all())
 
 
+def test_nobody_is_below_who_answers_the_targets_exactly() -> None:
+    targets = _examples(500, 0).targets
+    targets[:, 0] = torch.where(targets[:, 0] > 0, 0.8, 0.3)
+    targets[::5] = math.nan
+    loss = MaskedLoss(BEHAVIOURS, targets)
+    least = loss.least(targets)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(20):
+        assert bool((loss.per_behaviour(torch.randn(500, 2, generator=generator), targets) > least).all())
+    known = targets[~targets[:, 0].isnan(), 0].double().numpy()
+    entropy = -(known * np.log(known) + (1 - known) * np.log(1 - known)).mean()
+    constant = -(known.mean() * np.log(known.mean()) + (1 - known.mean()) * np.log(1 - known.mean()))
+    np.testing.assert_allclose(least, [entropy / constant, 0.0], rtol=1e-5)
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, math.nan])
 def test_labels_that_are_all_the_same_are_refused(value: float) -> None:
     targets = _examples(100, 0).targets

@@ -170,9 +170,9 @@ def test_a_column_of_times_is_no_number(tmp_path: Path) -> None:
 def test_a_table_has_no_histories(tmp_path: Path) -> None:
     dataset = read_table(table(tmp_path), ASK)
     assert dataset.recorded is None
-    with pytest.raises(FusionError, match="dataset arena: got a table, which has no session histories"):
+    with pytest.raises(FusionError, match="dataset arena: got rows without sessions"):
         _ = dataset.histories
-    with pytest.raises(FusionError, match="Train boosted, mlp and logistic teachers on it"):
+    with pytest.raises(FusionError, match="boosted, mlp and logistic ones need no sessions"):
         dataset.sequences(np.array([0]))
 
 
