@@ -57,8 +57,11 @@ class Material:
             told: told how far this has come.
 
         Raises:
-            FusionError: a behaviour has no teacher.
+            FusionError: a behaviour has no teacher, two teachers have one name, or there are no players to learn from
+                or to judge by.
         """
+        for players, split in (("training", Split.TRAIN), ("validation", Split.VALIDATION), ("test", Split.TEST)):
+            dataset.require(dataset.rows(split), players)
         training = dataset.rows(Split.TRAIN)
         kept = whole_players(training, dataset.player, recipe.training_rows, recipe.seed)
         if len(kept) < len(training):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from fusion.errors import FusionError
 from fusion.telemetry import store
 from fusion.telemetry.labels import behaviours, compute_labels
 from fusion.telemetry.log import Cleaning
@@ -80,6 +81,24 @@ class Dataset:
     def rows(self, split: Split) -> NDArray[np.int64]:
         """Indices of the rows of one split, ascending."""
         return np.flatnonzero(self.split == split).astype(np.int64)
+
+    def require(self, rows: NDArray[np.int64], players: str) -> None:
+        """Refuse to go on without some of the rows.
+
+        Args:
+            rows: indices of rows.
+            players: whose they are: "training", "validation", "test".
+
+        Raises:
+            FusionError: there is none.
+        """
+        if len(rows) == 0:
+            raise FusionError(
+                f"dataset {self.name}",
+                got=f"no {players} players",
+                expected="at least one",
+                fix="Give a log of more players.",
+            )
 
     def sequences(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(len(rows), SEQUENCE_LENGTH, channels) float32: the last sessions of those rows, oldest first."""
