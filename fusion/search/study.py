@@ -24,6 +24,7 @@ from fusion.errors import FusionError
 from fusion.recipe import Recipe
 from fusion.search.budget import Measured
 from fusion.search.space import propose, quick
+from inference.contract import staging
 from inference.contract.artifact import sha256
 
 if TYPE_CHECKING:
@@ -196,7 +197,12 @@ def _study(bench: Bench, base: Recipe, budget: Budget, file: Path) -> optuna.Stu
 def _storage(file: Path) -> optuna.storages.RDBStorage:
     # SQLAlchemy's exceptions share no root with Optuna's.
     with _using(file, Exception):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            # Optuna never makes up for tables whose indices are missing: no such file may come to be.
+            with staging.beside(file) as place:
+                made = place / file.name
+                optuna.storages.RDBStorage(f"sqlite:///{made}").engine.dispose()
+                made.replace(file)
         return optuna.storages.RDBStorage(f"sqlite:///{file}")
 
 
