@@ -232,11 +232,22 @@ def write(teacher: OnnxTeacher, folder: Path) -> None:
 
 
 def _put(made_model: Path, model: Path, made_card: Path, card: Path) -> None:
-    """The card goes first and comes back last: a model without a card is no teacher, and `load` says so."""
-    card.unlink(missing_ok=True)
+    """The card goes first and comes last: a model without a card is no teacher, and `load` says so."""
+    old_card = made_card.with_name("old")
     try:
+        if card.is_file():
+            card.rename(old_card)
         made_model.replace(model)
-        made_card.replace(card)
     finally:
-        if not card.exists():
-            model.unlink(missing_ok=True)
+        if not made_model.exists():
+            _put_card(made_card, card, model)
+        elif old_card.exists():
+            old_card.replace(card)
+
+
+def _put_card(made_card: Path, card: Path, model: Path) -> None:
+    try:
+        made_card.replace(card)
+    except OSError:
+        model.unlink()
+        raise
