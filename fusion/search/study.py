@@ -218,7 +218,7 @@ def _using(file: Path, faults: type[Exception] = optuna.exceptions.OptunaError) 
             where=str(file),
             got=f"{type(cause).__name__}: {cause}".splitlines()[0],
             expected="a SQLite file of a search with room to grow, or a place where one can be made",
-            fix="Free some space, name another file with --study, or delete this one.",
+            fix="Free some space, or name another file with --study.",
         ) from error
 
 

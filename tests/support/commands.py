@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
-_NEEDS = ("playfuse.cli", "fusion.command", "fusion.search.strategy", "fusion.incremental.command", "torch._dynamo")
+_COMMANDS = ("playfuse.cli", "fusion.command", "fusion.search.strategy", "fusion.incremental.command")
+_LATE = ("torch._dynamo", "alembic.command")
+"""What torch and Optuna import when they are first used."""
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([*_NEEDS, __name__])
+_context.set_forkserver_preload([*_COMMANDS, *_LATE, __name__])
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def test_ctrl_c_and_a_kill_keep_what_was_tried_and_the_same_command_goes_on(made
     assert not [trial.number for trial in states if trial.state == optuna.trial.TrialState.RUNNING]
 
 
-def test_what_goes_on_does_not_begin_again(
+def test_what_goes_on_does_not_begin_again_unless_with_other_teachers(
     bench: Bench, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On one core, where all that is drawn comes from the seed."""
@@ -94,12 +94,6 @@ def test_what_goes_on_does_not_begin_again(
     tried = tried_more(bench, made, tmp_path / "search.sqlite", 2)
     assert [one.number for one in tried] == [0, 1, 2, 3]
     assert len({one.recipe.model_dump_json() for one in tried}) == 4
-
-
-def test_other_teachers_are_another_search(
-    bench: Bench, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried_more(bench, made, tmp_path / "search.sqlite", 1)
     (teacher,) = bench.material.teachers
     monkeypatch.setattr(teacher, "_card", teacher.card.model_copy(update={"onnx_sha256": "0" * 64}))
     assert len(tried_more(bench, made, tmp_path / "search.sqlite", 1)) == 1
@@ -122,9 +116,9 @@ def test_a_full_disk_ends_the_search_and_what_was_tried_is_kept(bench: Bench, ma
     with files_no_larger_than(10_000), pytest.raises(FusionError, match=r"search\.sqlite: got .*Free some space"):
         check_file(file)
     assert list(tmp_path.iterdir()) == []
-    tried = tried_more(bench, made, file, 2)
+    tried = tried_more(bench, made, file, 1)
     with files_no_larger_than(file.stat().st_size), pytest.raises(FusionError, match=r"search\.sqlite: got .*disk"):
         tried_more(bench, made, file, 20)
     again = tried_more(bench, made, file, 1)
-    assert again[:2] == tried
-    assert len(again) >= 3
+    assert again[:1] == tried
+    assert len(again) >= 2
