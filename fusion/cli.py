@@ -112,8 +112,14 @@ def train(
 @app.command()
 def fuse(
     data_folder: Annotated[Path, typer.Argument(metavar="DATA", help="Dataset that `playfuse data` wrote.")],
-    teachers: Annotated[Path, typer.Argument(help="Folder of teachers: what `playfuse train` wrote, and your own.")],
     out: Annotated[Path, typer.Option(help="Folder to write the artifact to.")],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="TEACHERS", help="The same as --teachers.", show_default=False)
+    ] = None,
+    teachers: Annotated[
+        Path | None,
+        typer.Option(help="Folder of teachers: what `playfuse train` wrote, and your own.", show_default=False),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="full, demo, or a YAML file.")] = "full",
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)] = None,
     auto: Annotated[bool, typer.Option("--auto", help="Search for the best recipe that holds the budget.")] = False,
@@ -133,17 +139,17 @@ def fuse(
 
     [bold]Examples[/]
 
-      playfuse fuse runs/data runs/teachers --out runs/artifact
+      playfuse fuse runs/data --teachers runs/teachers --out runs/artifact
 
-      playfuse fuse runs/data runs/teachers --recipe mine.yaml --seed 1 --out runs/artifact
+      playfuse fuse runs/data --teachers runs/teachers --recipe mine.yaml --seed 1 --out runs/artifact
 
-      playfuse fuse runs/data runs/teachers --auto --budget mobile --out runs/artifact
+      playfuse fuse runs/data --teachers runs/teachers --auto --budget mobile --out runs/artifact
     """
-    from fusion.command import run
+    from fusion.command import one_folder, run
 
     run(
         data=data_folder,
-        teachers=teachers,
+        teachers=one_folder(folder, teachers),
         out=out,
         recipe=recipe,
         seed=seed,

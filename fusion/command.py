@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusion import yaml_file
+from fusion.errors import FusionError
 from fusion.pipeline import fuse
 from fusion.progress import stages
 from fusion.recipe import Preset, Recipe, preset
@@ -63,6 +64,23 @@ def run(
     if with_report:
         said += f" {out / REPORT_FILE} has the figures."
     print_next(said, ("playfuse", "inspect", out), ("playfuse", "serve", out))
+
+
+def one_folder(argument: Path | None, option: Path | None) -> Path:
+    """The folder of the teachers, whichever way it was named.
+
+    Raises:
+        FusionError: it was named in neither way or in both.
+    """
+    found = argument or option
+    if found is None or (argument and option):
+        raise FusionError(
+            "playfuse fuse",
+            got="no --teachers" if found is None else f"both {argument} and --teachers {option}",
+            expected="one folder of teachers",
+            fix="Try: playfuse fuse runs/data --teachers runs/teachers --out runs/artifact",
+        )
+    return found
 
 
 def _search(

@@ -64,8 +64,11 @@ class Material:
             told: told how far this has come.
 
         Raises:
-            FusionError: a behaviour has no teacher, or no teacher can give the hints that the recipe wants.
+            FusionError: a behaviour has no teacher, two teachers have one name, no teacher can give the hints that the
+                recipe wants, or there are no players to learn from or to judge by.
         """
+        for players, split in (("training", Split.TRAIN), ("validation", Split.VALIDATION), ("test", Split.TEST)):
+            dataset.require(dataset.rows(split), players)
         wanted = _hints(recipe)
         if wanted is not None:
             guides(teachers, wanted)

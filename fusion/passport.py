@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusion.cost import LOBBY_PLAYERS, cpu_us, energy
+from fusion.errors import FusionError
 from fusion.evaluate import measure, paired_bootstrap, quality
 from fusion.report.calibration import calibrate
 from fusion.report.layers import layer_costs
@@ -40,6 +41,9 @@ class Jury:
         dataset: with such players.
         teachers: all of them.
         split: TEST for a verdict; VALIDATION where something is chosen by it.
+
+    Raises:
+        FusionError: no quality is defined on these players for some behaviour: all of them did the same.
     """
 
     def __init__(self, dataset: Dataset, teachers: Sequence[Teacher], split: Split) -> None:
@@ -53,6 +57,14 @@ class Jury:
                 reached = quality(links[:, column], self._labels(behaviour.name), behaviour)
                 if behaviour.name not in self.best or reached > self.best[behaviour.name][2]:
                     self.best[behaviour.name] = (teacher.card.name, links[:, column], reached)
+        for name, (_, _, reached) in self.best.items():
+            if not np.isfinite(reached):
+                raise FusionError(
+                    f"labels of {name}",
+                    got=f"one and the same value in every row of the {split.name.lower()} players",
+                    expected="at least two different ones, or no quality is defined",
+                    fix="Give more players, or leave this behaviour out.",
+                )
 
     def _labels(self, name: str) -> NDArray[np.float32]:
         column = [behaviour.name for behaviour in self.dataset.behaviours].index(name)

@@ -119,8 +119,8 @@ def build(
     passport = passport.model_copy(update={"search": search})
     manifest = _manifest(material, work, recipe)
     report = page.render(manifest, passport).encode() if with_report else None
-    artifacts.write(out, manifest=manifest, model=execution.model, passport=passport, report=report)
-    SavedNetwork(network, execution.dense).save(beside(out))
+    with SavedNetwork(network, execution.dense).saved(beside(out)):
+        artifacts.write(out, manifest=manifest, model=execution.model, passport=passport, report=report)
     told("export", 1.0, f"{out} written")
     return passport
 

@@ -6,13 +6,14 @@ A safetensors file beside the artifact, not inside it: it stays with whoever fus
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from fusion.encoding import PiecewiseLinearEncoding
 from fusion.errors import FusionError
@@ -27,6 +28,7 @@ from fusion.quantize.half import Half
 from fusion.quantize.integer import ActivationGrid, IntegerProduct
 from fusion.quantize.uniform import UniformGrid
 from fusion.weight import Grid, Weight
+from inference.contract import staging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,12 +59,24 @@ class SavedNetwork:
     network: FusedNetwork
     dense: frozenset[str]
 
-    def save(self, path: Path) -> None:
-        """Write it, whole or not at all.
+    @contextmanager
+    def saved(self, path: Path) -> Iterator[None]:
+        """Write it, to be in its place once the block is through: what the block writes belongs to it, so both are
+        there or neither.
 
         Raises:
             FusionError: the file cannot be written.
         """
+        content = self._to_bytes()
+        with ExitStack() as stack:
+            with _told(path):
+                made = stack.enter_context(staging.beside(path)) / path.name
+                staging.write_flushed(made, content)
+            yield
+            with _told(path):
+                made.replace(path)
+
+    def _to_bytes(self) -> bytes:
         encoding = self.network.encoding
         arrays: dict[str, NDArray[Any]] = {"encoding.medians": encoding.medians, "encoding.knots": encoding.knots}
         grids = {}
@@ -84,18 +98,8 @@ class SavedNetwork:
             "layers": layers,
             "grids": grids,
         }
-        staged = path.with_name(f".{path.name}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-            save_file(contiguous, staged, {_KEY: json.dumps(described)})
-            staged.replace(path)
-        except (OSError, SafetensorError) as error:
-            raise FusionError(
-                str(path), got=f"{type(error).__name__}: {error}", expected="a writable file", fix="Free some space."
-            ) from error
-        finally:
-            staged.unlink(missing_ok=True)
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        return save(contiguous, {_KEY: json.dumps(described)})
 
     @classmethod
     def load(cls, path: Path) -> SavedNetwork:
@@ -119,6 +123,19 @@ class SavedNetwork:
                 str(path), got=f"version {described.get('version')}", expected=f"{_VERSION}", fix="Fuse again."
             )
         return cls(_network(described, arrays), frozenset(described["dense"]))
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FusionError(
+            str(path),
+            got=f"{type(error).__name__}: {error.strerror or error}",
+            expected="a writable place with room for the network",
+            fix="Free some space or name another path; nothing half-written was left.",
+        ) from error
 
 
 def _network(described: Mapping[str, Any], arrays: Arrays) -> FusedNetwork:

@@ -64,8 +64,9 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
         told: told how far this has come.
 
     Raises:
-        FusionError: a behaviour has no teacher.
+        FusionError: a behaviour has no teacher, or two teachers have one name.
     """
+    _check_names([teacher.card.name for teacher in teachers])
     behaviours = dataset.behaviours
     validation_rows, training_rows = dataset.rows(Split.VALIDATION), dataset.rows(Split.TRAIN)
     said, labelled = {}, not is_unlabelled(dataset)
@@ -110,6 +111,17 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
         imported=tuple(teacher.card.name for teacher in used if teacher.card.family == IMPORTED),
         labelled=labelled,
     )
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise FusionError(
+            f"teachers called {twice[0]}",
+            got=str(names.count(twice[0])),
+            expected="one teacher of one name; several of one behaviour are an ensemble",
+            fix="Rename one of them.",
+        )
 
 
 def _by_behaviour(teacher: Teacher, links: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

@@ -12,6 +12,7 @@ from fusion.progress import stages
 from fusion.teachers.folder import load
 from fusion.telemetry.dataset import Dataset
 from inference.console import console, print_next
+from inference.contract import artifact as artifacts
 from inference.inspection import passport_tables
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def run(
             got="neither --add nor --remove" if added is None else "both --add and --remove",
             expected="one of them",
         )
+    artifacts.check_target(out)
     with stages() as told:
         fused = Fused.open(artifact)
         if removed is not None:

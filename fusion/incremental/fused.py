@@ -130,8 +130,8 @@ def write(
         }
     )
     report = page.render(manifest, passport).encode() if old.has_report else None
-    artifacts.write(out, manifest=manifest, model=model, passport=passport, report=report)
-    fused.saved.save(beside(out))
+    with fused.saved.saved(beside(out)):
+        artifacts.write(out, manifest=manifest, model=model, passport=passport, report=report)
     told("export", 1.0, f"{out} written")
     return passport
 

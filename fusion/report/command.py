@@ -8,6 +8,7 @@ from fusion.errors import FusionError
 from fusion.report import page
 from inference.console import console
 from inference.contract import artifact as artifacts
+from inference.contract import staging
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,12 +24,12 @@ def run(*, artifact: Path, out: Path) -> None:
     verified = artifacts.read(artifact)
     content = page.render(verified.manifest, verified.passport)
     try:
-        out.write_text(content, "utf-8")
+        staging.put_file(out, content.encode())
     except OSError as error:
         raise FusionError(
             str(out),
             got=f"{type(error).__name__}: {error.strerror or error}",
             expected="a file that can be written",
-            fix="Name another path with --out.",
+            fix="Free some space, or name another path with --out; nothing half-written was left.",
         ) from error
     console.print(f"{out} written", markup=False, highlight=False, soft_wrap=True)

@@ -16,6 +16,7 @@ from fusion.passport import Jury
 from fusion.search.budget import Measured
 from fusion.steps.registry import STEPS
 from fusion.steps.step import Work
+from fusion.teachers.teacher import Progress, silent
 from fusion.telemetry.dataset import Split
 from inference.engine import Engine
 
@@ -66,7 +67,11 @@ class Bench:
             base: recipe whose first step trains it.
             told: told how far it has come.
             judged_on: VALIDATION where something is chosen: the test players are for the verdict on what was chosen.
+
+        Raises:
+            FusionError: no quality is defined on these players for some behaviour.
         """
+        jury = Jury(material.dataset, material.teachers, judged_on)
         torch.manual_seed(base.seed)
         work = material.start(base)
         every = max(1, -(-len(work.training) // TRAINING_ROWS))
@@ -76,19 +81,22 @@ class Bench:
         engine = Engine.from_bytes(export.to_onnx(work.network, work.behaviours))
         joules = energy(lambda: engine.run(lobby)).joules_per_lobby
         watts = joules / (1e-6 * cpu_us([lambda: engine.run(lobby)])[0])
-        return cls(material, Jury(material.dataset, material.teachers, judged_on), work, watts)
+        return cls(material, jury, work, watts)
 
-    def measure(self, recipe: Recipe, hopeless: Callable[[str, list[float]], None]) -> Measured:
+    def measure(
+        self, recipe: Recipe, hopeless: Callable[[str, list[float]], None], told: Progress = silent
+    ) -> Measured:
         """Follow a recipe from its second step on, as it stands, and measure what came out.
 
         Args:
             recipe: to try.
             hopeless: told, after every step, its name and the changes of quality per behaviour; it may raise to stop.
+            told: told how far each step has come; it may raise as well.
         """
         work = self._copy(recipe.seed)
         changes = self._changes(work)
         for spec in recipe.steps[1:]:
-            STEPS[spec.step].run(spec, work, lambda done, note: None)
+            STEPS[spec.step].run(spec, work, told)
             changes = self._changes(work)
             hopeless(spec.step, changes)
         rows = self._rows(work)

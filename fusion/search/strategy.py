@@ -8,7 +8,7 @@ from fusion.errors import FusionError
 from fusion.material import Material
 from fusion.pipeline import build, part
 from fusion.search.candidate import Bench
-from fusion.search.study import search
+from fusion.search.study import check_file, search
 from fusion.search.verdict import Verdict, judge
 from inference.contract import artifact as artifacts
 from inference.contract.passport import Candidate, Search
@@ -52,10 +52,12 @@ def fuse_within(
         most_trials: of the search.
 
     Raises:
-        FusionError: no recipe that was tried holds the budget; the message names the one that comes closest.
+        FusionError: the study's file cannot be used, or no recipe that was tried holds the budget; the message names
+            the one that comes closest.
         ArtifactError: the artifact cannot be written.
     """
     artifacts.check_target(out)
+    check_file(study)
     material = Material.prepare(dataset, teachers, base, part(told, "targets"))
     bench = Bench.prepare(material, base, part(told, "dense"))
     found = search(bench, base, budget, study, part(told, "search"), most_trials=most_trials)

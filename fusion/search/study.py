@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,10 +24,11 @@ from fusion.errors import FusionError
 from fusion.recipe import Recipe
 from fusion.search.budget import Measured
 from fusion.search.space import propose, quick
+from inference.contract import staging
 from inference.contract.artifact import sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from fusion.search.budget import Budget
@@ -34,6 +38,10 @@ _DIRECTIONS: Final = ("maximize", "minimize", "minimize")
 _FIRST_AT_RANDOM: Final = 12
 _HOPELESS: Final = 0.02
 """A candidate whose mean change after fine-tuning is this much below the budget's is not trained on."""
+
+
+class _Stopped(Exception):  # noqa: N818 - no fault
+    """The search is over: this trial is not carried on, and leaves nothing behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ def search(
         bench: to try them on.
         base: recipe that all of them start from.
         budget: what has to hold, and for how long to search.
-        file: SQLite; a search for the same material, base and budget goes on from what is in it.
+        file: SQLite; a search for the same players, teachers, base and budget goes on from what is in it.
         told: told how much of the time is over, and the best so far.
         most_trials: stop after so many more, whatever the time.
 
@@ -76,42 +84,78 @@ def search(
         Everything that was ever tried, in order.
 
     Raises:
-        FusionError: the file cannot be used.
-        KeyboardInterrupt: what was tried until then is kept.
+        FusionError: the file cannot be used, or the disk is full; what was tried until then is kept.
+        KeyboardInterrupt: likewise.
     """
     study = _study(bench, base, budget, file)
     started, seconds = time.monotonic(), 60.0 * budget.search_minutes
+    over = threading.Event()
 
     def report(study: optuna.Study, _trial: optuna.trial.FrozenTrial) -> None:
         told(min(1.0, (time.monotonic() - started) / seconds), _best_so_far(study, budget))
 
+    def go_on(done: float = 0.0, note: str = "") -> None:
+        if over.is_set():
+            raise _Stopped
+
     def objective(trial: optuna.Trial) -> tuple[float, float, float]:
-        recipe = propose(trial, base)
-        trial.set_user_attr("recipe", recipe.model_dump_json())
-
-        def hopeless(step: str, changes: list[float]) -> None:
-            floor = (budget.mean_change or 0.0) - _HOPELESS
-            mean = sum(changes) / len(changes)
-            if step == "finetune" and mean < floor:
-                trial.set_user_attr("reason", f"mean change {mean:+.4f} after {step}, hopeless below {floor:+.4f}")
-                raise optuna.TrialPruned
-
-        found = bench.measure(quick(recipe), hopeless)
-        trial.set_user_attr("found", found.model_dump_json())
-        for name, beyond in budget.margins(found).items():
-            trial.set_constraint(name, beyond)
-        return found.mean_change, found.file_bytes, found.cpu_us_per_lobby
+        go_on()
+        return _try(trial, bench, base, budget, go_on)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        jobs = os.cpu_count() or 1
-        study.optimize(
-            objective, n_trials=most_trials, timeout=seconds, n_jobs=jobs, callbacks=[report], catch=(FusionError,)
-        )
+        # In a thread of its own: Ctrl-C then finds this one free to stop the trials under way at their next epoch.
+        with _using(file), ThreadPoolExecutor(1) as pool:
+            found = pool.submit(
+                study.optimize,
+                objective,
+                n_trials=most_trials,
+                timeout=seconds,
+                n_jobs=os.cpu_count() or 1,
+                callbacks=[report],
+            )
+            try:
+                found.result()
+            finally:
+                over.set()
     finally:
         torch.set_num_threads(threads)
     return tried(study)
+
+
+def check_file(file: Path) -> None:
+    """Refuse, before hours of work, a file that no search can be kept in.
+
+    Raises:
+        FusionError: it holds something else, or cannot be written.
+    """
+    _storage(file)
+
+
+def _try(
+    trial: optuna.Trial, bench: Bench, base: Recipe, budget: Budget, go_on: Callable[[float, str], None]
+) -> tuple[float, float, float]:
+    """Measure what a trial proposes: quality, bytes, CPU microseconds."""
+    recipe = propose(trial, base)
+    trial.set_user_attr("recipe", recipe.model_dump_json())
+
+    def hopeless(step: str, changes: list[float]) -> None:
+        floor = (budget.mean_change or 0.0) - _HOPELESS
+        mean = sum(changes) / len(changes)
+        if step == "finetune" and mean < floor:
+            trial.set_user_attr("reason", f"mean change {mean:+.4f} after {step}, hopeless below {floor:+.4f}")
+            raise optuna.TrialPruned
+
+    try:
+        found = bench.measure(quick(recipe), hopeless, go_on)
+    except FusionError as error:
+        trial.set_user_attr("reason", str(error))
+        raise optuna.TrialPruned from error
+    trial.set_user_attr("found", found.model_dump_json())
+    for name, beyond in budget.margins(found).items():
+        trial.set_constraint(name, beyond)
+    return found.mean_change, found.file_bytes, found.cpu_us_per_lobby
 
 
 def tried(study: optuna.Study) -> list[Tried]:
@@ -131,25 +175,51 @@ def tried(study: optuna.Study) -> list[Tried]:
 
 
 def _study(bench: Bench, base: Recipe, budget: Budget, file: Path) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Trials that end early are told by us.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     bound = budget.model_dump_json(exclude={"search_minutes"})
-    name = sha256((base.model_dump_json() + bound + bench.material.dataset.sha256).encode())[:16]
-    sampler = optuna.samplers.TPESampler(seed=base.seed, n_startup_trials=_FIRST_AT_RANDOM)
-    try:
+    known = [bench.material.dataset.sha256, *sorted(teacher.card.onnx_sha256 for teacher in bench.material.teachers)]
+    name = sha256("".join((base.model_dump_json(), bound, *known)).encode())[:16]
+    with _using(file):
         study = optuna.create_study(
-            storage=f"sqlite:///{file}", study_name=name, sampler=sampler, directions=_DIRECTIONS, load_if_exists=True
+            storage=_storage(file), study_name=name, directions=_DIRECTIONS, load_if_exists=True
         )
-        for trial in study.get_trials(states=(TrialState.RUNNING,)):
-            # Of a process that was killed: nobody works on it any more.
-            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    except Exception as error:  # SQLAlchemy's and SQLite's exceptions share no root with Optuna's
+        trials = study.get_trials(deepcopy=False)
+        # From one seed, a search that goes on would propose once more what it began with.
+        study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(trials), n_startup_trials=_FIRST_AT_RANDOM)
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:
+                # Of a process that was killed: nobody works on it any more.
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    return study
+
+
+def _storage(file: Path) -> optuna.storages.RDBStorage:
+    # SQLAlchemy's exceptions share no root with Optuna's.
+    with _using(file, Exception):
+        if not file.exists():
+            # Optuna never makes up for tables whose indices are missing: no such file may come to be.
+            with staging.beside(file) as place:
+                made = place / file.name
+                optuna.storages.RDBStorage(f"sqlite:///{made}").engine.dispose()
+                made.replace(file)
+        return optuna.storages.RDBStorage(f"sqlite:///{file}")
+
+
+@contextmanager
+def _using(file: Path, faults: type[Exception] = optuna.exceptions.OptunaError) -> Iterator[None]:
+    """Tell of the file what SQLite or the disk have to say of it."""
+    try:
+        yield
+    except faults as error:
+        # Optuna wraps what SQLAlchemy says of SQLite.
+        cause = error.__cause__ or error
         raise FusionError(
             where=str(file),
-            got=f"{type(error).__name__}: {error}".splitlines()[0],
-            expected="a SQLite file of a search, or a place where one can be made",
-            fix="Name another file with --study, or delete this one.",
+            got=f"{type(cause).__name__}: {cause}".splitlines()[0],
+            expected="a SQLite file of a search with room to grow, or a place where one can be made",
+            fix="Free some space, or name another file with --study.",
         ) from error
-    return study
 
 
 def _best_so_far(study: optuna.Study, budget: Budget) -> str:

@@ -48,7 +48,7 @@ def run(*, data: Path, out: Path, preset_name: str, spec: Path | None, seed: int
     _print(dataset, teachers, test)
     parameters = sum(teacher.card.parameters for teacher in teachers)
     said = f"\n{len(teachers)} teachers, {parameters:,} parameters, trained in {seconds:.0f} s."
-    print_next(said, ("playfuse", "fuse", data, out, "--out", out.parent / "artifact"))
+    print_next(said, ("playfuse", "fuse", data, "--teachers", out, "--out", out.parent / "artifact"))
 
 
 def _read(spec: Path) -> TeacherSet:

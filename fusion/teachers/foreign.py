@@ -56,6 +56,9 @@ class ForeignModel:
         content: the file's bytes.
         where: names the file in errors.
 
+    Attributes:
+        infinite: names of weights that hold infinity. Trees may, as a threshold that nothing reaches.
+
     Raises:
         FusionError: it is damaged, refers to other files, holds NaN or operators that ONNX Runtime does not know, or
             its inputs or outputs are of another sort.
@@ -64,7 +67,7 @@ class ForeignModel:
     def __init__(self, content: bytes, where: str) -> None:
         self.where = where
         self._proto = _parse(content, where)
-        _check_weights(self._proto, where)
+        self.infinite = _check_weights(self._proto, where)
         _check_operators(self._proto, where)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
@@ -187,9 +190,13 @@ def _parse(content: bytes, where: str) -> onnx.ModelProto:
         ) from error
 
 
-def _check_weights(model: onnx.ModelProto, where: str) -> None:
+def _check_weights(model: onnx.ModelProto, where: str) -> tuple[str, ...]:
+    """Refuses NaN; names what holds infinity."""
+    infinite = []
     for tensor in _weights(model):
         values = numpy_helper.to_array(tensor)
+        if values.dtype.kind == "f" and np.isinf(values).any():
+            infinite.append(tensor.name or "without a name")
         # A single NaN is how a graph says what marks a missing value.
         if values.size > 1 and values.dtype.kind == "f" and np.isnan(values).any():
             raise FusionError(
@@ -198,6 +205,7 @@ def _check_weights(model: onnx.ModelProto, where: str) -> None:
                 expected="numbers",
                 fix="Its training has diverged: train it again.",
             )
+    return tuple(infinite)
 
 
 def _check_operators(model: onnx.ModelProto, where: str) -> None:

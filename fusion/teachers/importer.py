@@ -65,13 +65,14 @@ def import_model(name: str, content: bytes, card: ImportCard, dataset: Dataset, 
     _check_name(name, where)
     behaviours = tuple(_behaviour(answer, dataset, where) for answer in card.behaviours)
     columns = _feature_columns(card, dataset, where)
-    validation = _validation_rows(dataset)
+    validation = dataset.rows(Split.VALIDATION)
+    dataset.require(validation, "validation")
     model = ForeignModel(content, where)
     _check_inputs(model, card)
     probe = dataset.features[validation[:_PROBE_ROWS]][:, columns]
     said = model.run(_feed(model, card, probe))
     places = {answer: _place(answer, card, said, where) for answer in card.behaviours}
-    _check_numbers(places, said, where)
+    _check_numbers(places, said, model)
     wrapped = _wrap(model, card, places, {output: values.shape[1] for output, values in said.items()})
     made = TeacherCard(
         name=name,
@@ -103,18 +104,6 @@ def _check_name(name: str, where: str) -> None:
             expected="lower-case letters, digits and underscores, a letter first",
             fix="Rename the files.",
         )
-
-
-def _validation_rows(dataset: Dataset) -> NDArray[np.int64]:
-    rows = dataset.rows(Split.VALIDATION)
-    if len(rows) == 0:
-        raise FusionError(
-            f"dataset {dataset.name}",
-            got="no validation players",
-            expected="at least one, to judge the model by",
-            fix="Give a log of more players.",
-        )
-    return rows
 
 
 def _check_parity(
@@ -223,20 +212,23 @@ def _place(answer: Answer, card: ImportCard, said: Mapping[str, NDArray[np.float
     )
 
 
-def _check_numbers(places: Places, said: Mapping[str, NDArray[np.float64]], where: str) -> None:
+def _check_numbers(places: Places, said: Mapping[str, NDArray[np.float64]], model: ForeignModel) -> None:
     for answer, (output, column) in places.items():
-        values = said[output][:, column]
+        values, where = said[output][:, column], f"{model.where}, {answer.name}"
         if not np.isfinite(values).all():
+            fix = "Unknown features are NaN: say in the card what the model wants for them, `missing: 0` say."
+            if model.infinite:
+                fix = f"Its weight {model.infinite[0]} holds infinity: if training has diverged, train it again. {fix}"
             raise FusionError(
-                f"{where}, {answer.name}",
+                where,
                 got=f"NaN or infinity for {int((~np.isfinite(values)).sum())} of {len(values)} validation rows",
                 expected="a number for every row",
-                fix="Unknown features are NaN: say in the card what the model wants for them, `missing: 0` say.",
+                fix=fix,
             )
         low, high = float(values.min()), float(values.max())
         if answer.kind is Scale.PROBABILITY and not -_ROUNDING <= low <= high <= 1 + _ROUNDING:
             raise FusionError(
-                f"{where}, {answer.name}",
+                where,
                 got=f"values from {low:.3g} to {high:.3g}",
                 expected="probabilities, from 0 to 1",
                 fix="Say `kind: logit` in the card where the last layer has no sigmoid.",

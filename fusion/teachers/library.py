@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -10,11 +9,12 @@ import numpy as np
 
 from fusion.errors import FusionError
 from fusion.evaluate import quality
-from fusion.teachers.families import FAMILIES
+from fusion.teachers.families import FAMILIES, IMPORTED
 from fusion.teachers.onnx_teacher import OnnxTeacher
 from fusion.teachers.specs import TeacherSpec
 from fusion.teachers.teacher import Fitted, Progress, Task, Teacher, TeacherCard, part_of, silent
 from fusion.telemetry.dataset import Dataset, Split
+from inference.contract import staging
 from inference.contract.artifact import sha256
 from inference.contract.features import FEATURE_VERSION
 
@@ -48,8 +48,18 @@ def train(
         progress: told how far each one has come.
 
     Raises:
-        FusionError: a behaviour is not in the dataset or cannot be learnt, or the folder cannot be written.
+        FusionError: a behaviour is not in the dataset or cannot be learnt, or the folder cannot be written, or holds a
+            model of the studio's own under one of the names.
     """
+    specs = tuple(specs)
+    for own in (folder / f"{spec.name}.yaml" for spec in specs):
+        if own.exists():
+            raise FusionError(
+                where=str(own),
+                got="a card of your own model",
+                expected=f"no teacher called {own.stem} yet, or one that `playfuse train` wrote",
+                fix="Give one of the two another name: training would replace your model.",
+            )
     return [_train_one(dataset, spec, folder, seed, progress) for spec in specs]
 
 
@@ -68,14 +78,8 @@ def _train_one(
 
 def _fit(task: Task, spec: TeacherSpec, seed: int, progress: Progress) -> OnnxTeacher:
     settings = spec.family_settings()
-    for name, rows in (("training", task.training), ("validation", task.validation)):
-        if len(rows) == 0:
-            raise FusionError(
-                where=f"dataset {task.dataset.name}",
-                got=f"no {name} players",
-                expected="at least one",
-                fix="Give a log of more players.",
-            )
+    for players, rows in (("training", task.training), ("validation", task.validation)):
+        task.dataset.require(rows, players)
     capped = whole_players(task.training, task.dataset.player, settings.training_rows, seed)
     fitted: Fitted = FAMILIES[spec.family].fit(replace(task, training=capped), settings, seed, progress)
     dataset = task.dataset
@@ -129,7 +133,9 @@ def links_of(teacher: Teacher, dataset: Dataset, rows: NDArray[np.int64]) -> NDA
             where=f"teacher {card.name} on dataset {dataset.name}",
             got=f"NaN or infinity for {strange} of {len(links)} rows",
             expected="a number for every row",
-            fix="Unknown features are NaN: a model of your own says in its card what it wants for them (`missing`).",
+            fix="Unknown features are NaN: a model of your own says in its card what it wants for them (`missing`)."
+            if card.family == IMPORTED
+            else "Its weights are no numbers, so its training has diverged: train it again.",
         )
     return links
 
@@ -221,18 +227,11 @@ def write(teacher: OnnxTeacher, folder: Path) -> None:
     """
     model, card = (folder / f"{teacher.card.name}{suffix}" for suffix in (".onnx", ".json"))
     contents = {model: teacher.model, card: (teacher.card.model_dump_json(indent=1) + "\n").encode()}
-    staged = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in contents}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, content in contents.items():
-            with staged[path].open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        # The card goes first and comes back last: a model without a card is no teacher, and `load` says so.
-        card.unlink(missing_ok=True)
-        staged[model].replace(model)
-        staged[card].replace(card)
+        with staging.beside(folder / teacher.card.name) as place:
+            for path, content in contents.items():
+                staging.write_flushed(place / path.name, content)
+            _put(place / model.name, model, place / card.name, card)
     except OSError as error:
         raise FusionError(
             where=str(folder),
@@ -240,8 +239,25 @@ def write(teacher: OnnxTeacher, folder: Path) -> None:
             expected="a writable folder with room for the teachers",
             fix="Free some space or name another folder.",
         ) from error
+
+
+def _put(made_model: Path, model: Path, made_card: Path, card: Path) -> None:
+    """The card goes first and comes last: a model without a card is no teacher, and `load` says so."""
+    old_card = made_card.with_name("old")
+    try:
+        if card.is_file():
+            card.rename(old_card)
+        made_model.replace(model)
     finally:
-        for path in staged.values():
-            path.unlink(missing_ok=True)
-        if model.is_file() and not card.exists():
-            model.unlink()
+        if not made_model.exists():
+            _put_card(made_card, card, model)
+        elif old_card.exists():
+            old_card.replace(card)
+
+
+def _put_card(made_card: Path, card: Path, model: Path) -> None:
+    try:
+        made_card.replace(card)
+    except OSError:
+        model.unlink()
+        raise

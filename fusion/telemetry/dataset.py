@@ -73,7 +73,7 @@ class Dataset:
         behaviours: columns of `labels`: probabilities first, then amounts.
         feature_names: columns of `features`.
         features: (rows, features) float32; NaN = not known.
-        recorded: the histories, one per row, all in one session table; None of a table and of rows drawn from statistics.
+        recorded: the histories, one per row, all in one session table; None of a table or drawn rows.
         labels: (rows, behaviours) float32, served scale (0/1, hours, counts); NaN = censored.
         player: (rows,) int64, index of the player; for the bootstrap over players.
         split: (rows,) int8 of `Split`.
@@ -119,6 +119,24 @@ class Dataset:
     def rows(self, split: Split) -> NDArray[np.int64]:
         """Indices of the rows of one split, ascending."""
         return np.flatnonzero(self.split == split).astype(np.int64)
+
+    def require(self, rows: NDArray[np.int64], players: str) -> None:
+        """Refuse to go on without some of the rows.
+
+        Args:
+            rows: indices of rows.
+            players: whose they are: "training", "validation", "test".
+
+        Raises:
+            FusionError: there is none.
+        """
+        if len(rows) == 0:
+            raise FusionError(
+                f"dataset {self.name}",
+                got=f"no {players} players",
+                expected="at least one",
+                fix="Give a log of more players.",
+            )
 
     def sequences(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(len(rows), SEQUENCE_LENGTH, channels) float32: the last sessions of those rows, oldest first.

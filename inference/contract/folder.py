@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference.contract.errors import PlayfuseError
+from inference.contract import staging
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+    from inference.contract.errors import PlayfuseError
 
 
 def check_replaceable(path: Path, *, marker: str, what: str, error: type[PlayfuseError]) -> None:
@@ -51,39 +50,18 @@ def write(path: Path, contents: Mapping[str, bytes], *, marker: str, what: str, 
         PlayfuseError: an `error`, where something else is there, or it cannot be written (a full disk, say).
     """
     check_replaceable(path, marker=marker, what=what, error=error)
-    staging: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = _new_folder(path)
-        for name, content in contents.items():
-            with (staging / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        _swap(staging, path)
+        with staging.beside(path) as place:
+            made = place / "new"
+            made.mkdir()
+            made.chmod(0o755)
+            for name, content in contents.items():
+                staging.write_flushed(made / name, content)
+            staging.put_folder(made, path)
     except OSError as fault:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
         raise error(
             str(path),
             got=f"{type(fault).__name__}: {fault.strerror or fault}",
             expected=f"a writable place with room for {what}",
             fix="Free some space or name another path; nothing half-written was left.",
         ) from fault
-
-
-def _new_folder(path: Path) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    folder.chmod(0o755)
-    return folder
-
-
-def _swap(staging: Path, path: Path) -> None:
-    """Put `staging` in the place of `path`."""
-    if not path.exists():
-        staging.rename(path)
-        return
-    attic = _new_folder(path)
-    path.rename(attic / path.name)
-    staging.rename(path)
-    shutil.rmtree(attic)

@@ -88,7 +88,8 @@ def build(out: Path, simulate: int | None) -> tuple[Path, Path]:
     dataset, teachers, artifact = out / "dataset", out / "teachers", out / "artifact"
     _command("Session logs → features and labels", "data", *_source(simulate), "--out", dataset)
     _command("Teachers, as a studio would have trained them", "train", dataset, "--preset", "demo", "--out", teachers)
-    _command("One network from all of them", "fuse", dataset, teachers, "--recipe", "demo", "--out", artifact)
+    named = ("--teachers", teachers, "--recipe", "demo", "--out", artifact)
+    _command("One network from all of them", "fuse", dataset, *named)
     return dataset, artifact
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,9 @@ def test_the_passport_tells_what_the_served_graph_does(
         assert row.teacher.value == pytest.approx(best, abs=1e-9)
         assert row.change.low <= row.change.value <= row.change.high
         assert row.change.value == pytest.approx(row.fused.value - row.teacher.value, abs=1e-9)
+    # Of several teachers of one behaviour, who is listened to is said.
+    for behaviour in dataset.behaviours:
+        assert re.search(rf"{behaviour.name} from (0\.\d\d|1\.00) (linear|trees)", passport.decisions[0])
     assert passport.parity_error <= PARITY_TOLERANCE
     assert passport.fused_cost.file_bytes == (path / MODEL_FILE).stat().st_size
     assert passport.teachers_cost.parameters == sum(teacher.card.parameters for teacher in teachers)
@@ -183,10 +187,54 @@ def test_a_behaviour_without_a_teacher_is_refused_and_nothing_written(dataset: D
     assert not (tmp_path / "artifact").exists()
 
 
+@pytest.mark.parametrize("split", Split)
+def test_no_players_to_learn_from_or_to_judge_by_is_told_before_any_work(
+    split: Split, dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
+) -> None:
+    without = dataset.subset(np.flatnonzero(dataset.split != split).astype(np.int64))
+    with pytest.raises(FusionError, match=r"got no (training|validation|test) players, expected at least one"):
+        fuse(without, teachers, RECIPE, tmp_path / "artifact", _forbidden)
+
+
+def _forbidden(*_: object) -> None:
+    pytest.fail("work had begun")
+
+
+def test_ten_players_are_refused_in_words_and_twenty_are_fused(teachers: list[OnnxTeacher], tmp_path: Path) -> None:
+    with pytest.raises(FusionError, match=r"dataset simulated: got no test players, .* Give a log of more players"):
+        fuse(build(simulate(10, seed=1)), teachers, RECIPE, tmp_path / "artifact", _forbidden)
+    fuse(build(simulate(20, seed=1)), teachers, RECIPE, tmp_path / "artifact", lambda *_: None, with_report=False)
+    load(tmp_path / "artifact")
+
+
+def test_ten_rows_to_learn_from_are_enough_to_decompose(
+    dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
+) -> None:
+    labels = dataset.labels[:, 0]
+    rows = dataset.rows(Split.TRAIN)
+    chosen = np.concatenate([rows[labels[rows] == value][:5] for value in (0, 1)])
+    few = dataset.subset(np.sort(np.concatenate((chosen, np.flatnonzero(dataset.split != Split.TRAIN)))))
+    line = [teacher for teacher in teachers if teacher.card.name == "linear"]
+    fuse(few, line, RECIPE, tmp_path / "artifact", lambda *_: None, with_report=False)
+    load(tmp_path / "artifact")
+
+
+def test_players_who_all_did_the_same_cannot_judge(
+    dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
+) -> None:
+    alike = replace(dataset, labels=dataset.labels.copy())
+    alike.labels[dataset.rows(Split.TEST), 0] = 1
+    heard: list[str] = []
+    with pytest.raises(FusionError, match="labels of churn_7d: got one and the same value in every row of the test"):
+        fuse(alike, teachers, RECIPE, tmp_path / "artifact", lambda stage, *_: heard.append(stage))
+    assert set(heard) == {"targets"}, "nothing was trained for it"
+
+
 def test_a_single_behaviour_lowers_the_ranks_and_says_so(dataset: Dataset, tmp_path: Path) -> None:
     one = replace(dataset, behaviours=dataset.behaviours[:1], labels=np.ascontiguousarray(dataset.labels[:, :1]))
     only = train(one, [TeacherSpec(name="a", family="logistic", settings={"epochs": 2})], tmp_path / "teachers")
     passport = fuse(one, only, RECIPE, tmp_path / "artifact", lambda *_: None, with_report=False)
+    assert "churn_7d from 1.00 a" in passport.decisions[0]
     assert any("the highest possible" in decision for decision in passport.decisions)
     assert load(tmp_path / "artifact")[1].behaviours == 1
 

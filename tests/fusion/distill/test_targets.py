@@ -87,6 +87,17 @@ def test_the_passport_says_so(dataset: Dataset, teachers: list[OnnxTeacher], tmp
     assert passport.lineage.teachers_sha256 == {teacher.card.name: sha256(teacher.model) for teacher in teachers}
 
 
+def test_two_teachers_of_one_behaviour_are_an_ensemble_two_of_one_name_a_fault(
+    dataset: Dataset, teachers: list[OnnxTeacher]
+) -> None:
+    trees, line, hours = teachers
+    twin = OnnxTeacher(line.model, line.card.model_copy(update={"name": "twin"}))
+    targets = make_targets(dataset, [line, twin, hours], label_share=0.0, told=lambda done, note: None)
+    assert sum(targets.weights["churn_7d"].values()) == pytest.approx(1)
+    with pytest.raises(FusionError, match="teachers called line: got 2, expected one teacher of one name"):
+        make_targets(dataset, [trees, line, hours, line], label_share=0.0, told=lambda done, note: None)
+
+
 def test_a_behaviour_without_a_teacher_is_named(dataset: Dataset, teachers: list[OnnxTeacher]) -> None:
     with pytest.raises(FusionError, match="teachers of playtime_7d_hours: got none"):
         make_targets(dataset, teachers[:2], label_share=0.3, told=lambda done, note: None)

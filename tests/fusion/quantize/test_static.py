@@ -118,7 +118,8 @@ def test_training_makes_up_for_the_rounding(decomposed: Work) -> None:
 
 def test_what_is_saved_is_what_is_loaded(decomposed: Work, tmp_path: Path) -> None:
     work, _ = quantized(decomposed, Quantize(activations=Activations()))
-    SavedNetwork(work.network, frozenset()).save(tmp_path / "network.safetensors")
+    with SavedNetwork(work.network, frozenset()).saved(tmp_path / "network.safetensors"):
+        pass
     loaded = SavedNetwork.load(tmp_path / "network.safetensors").network
     assert export.to_onnx(loaded, work.behaviours) == export.to_onnx(work.network, work.behaviours)
 

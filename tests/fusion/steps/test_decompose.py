@@ -132,6 +132,10 @@ def test_refitted_networks_have_the_same_arrays_as_others(work: Work) -> None:
     [
         ("{step: decompose, budget_parameter: 9}", "'budget_parameter'; did you mean 'budget_parameters'"),
         ("{step: decompose, energy: 1.5}", "energy"),
+        (
+            "{step: decompose, calibration_rows: 10}",
+            "calibration_rows: got 10, expected .* or equal to 64",
+        ),
         ("{step: decompose, input: {form: tensor_train, ranks: [2]}}", "tensor_train has 1 ranks; expected 2"),
         ("{step: decompose, input: {form: tensortrain, ranks: [2, 3]}}", "'tensortrain'.*'tensor_train'"),
         ("{step: decompose, trunk: {form: tucker, ranks: [2, 3, 4]}}", "tucker has 3 ranks; expected 2"),

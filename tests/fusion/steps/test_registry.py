@@ -68,6 +68,8 @@ def test_a_recipe_in_the_wrong_order_says_which_step_and_what_it_may_follow() ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("sed: 1", "'sed'; did you mean 'seed'"),
+        ("network: {hiden: 8}", "'hiden'; did you mean 'hidden'"),
         ("steps: [{step: distil, epocs: 1}]", "'epocs'; did you mean 'epochs'"),
         ("steps: [{step: distill, epochs: 1}]", "'distill'.*'distil'"),
         (

@@ -53,7 +53,7 @@ def test_a_table_tells_how_good_they_are_and_what_comes_next(data: Path, tmp_pat
             assert f"{value:.4f}" in result.stdout
     assert "(simulated players)" in result.stdout
     assert "2 teachers" in result.stdout
-    assert f"playfuse fuse {data} {tmp_path / 'out'}" in result.stdout
+    assert f"playfuse fuse {data} --teachers {tmp_path / 'out'}" in result.stdout
 
 
 def test_json_is_all_there_is_on_standard_output(data: Path, tmp_path: Path) -> None:

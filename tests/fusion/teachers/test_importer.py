@@ -257,6 +257,24 @@ def test_answers_that_are_no_numbers_are_told_wherever_they_are_asked_for(datase
         links_of(teacher, spoilt, test)
 
 
+def test_infinite_weights_are_named_where_they_spoil_the_answers(dataset: Dataset) -> None:
+    for weights in (matrix((np.inf,), (0.1,)), matrix((-np.inf,), (0.1,))):
+        with pytest.raises(FusionError, match=r"got NaN or infinity for .* Its weight w holds infinity"):
+            import_model("studio", linear(weights).SerializeToString(), card(TWO, CHURN, missing=0), dataset)
+
+
+def test_an_infinite_number_that_spoils_nothing_is_no_fault(dataset: Dataset) -> None:
+    model = linear(WEIGHTS)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-np.inf, np.inf], dtype=np.float32), "bounds"))
+    model.graph.node.insert(1, helper.make_node("Split", ["bounds"], ["low", "high"], num_outputs=2))
+    del model.opset_import[0]
+    model.opset_import.append(helper.make_opsetid("", 18))
+    model.graph.node.insert(2, helper.make_node("Max", ["x32", "low"], ["within"]))
+    model.graph.node[3].input[0] = "within"
+    teacher = import_model("studio", model.SerializeToString(), card(TWO, CHURN, missing=0), dataset)
+    assert teacher.links(matrix((100.0, 0.0)))[0, 0] == pytest.approx(1.0)
+
+
 def test_a_dataset_without_validation_players_cannot_judge(dataset: Dataset) -> None:
     without = dataset.subset(np.flatnonzero(dataset.split != Split.VALIDATION).astype(np.int64))
     with pytest.raises(FusionError, match="got no validation players"):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import resource
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +19,8 @@ from fusion.teachers.library import best, cross_fit, links_of, qualities, train,
 from fusion.teachers.onnx_teacher import OnnxTeacher
 from fusion.teachers.specs import TeacherSpec
 from fusion.telemetry.dataset import Dataset, Split
+from inference.contract.artifact import sha256
+from tests.support.disks import files_no_larger_than
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,13 +144,9 @@ def test_no_folder_and_an_empty_one_are_told_apart(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_no_half_teacher_and_the_old_one_unharmed(folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     trees = load(folder)[1]
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(trees.model) - 1, hard))
-    try:
-        with pytest.raises(FusionError, match="expected a writable folder with room"):
-            write(trees, folder)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    message = "File too large, expected a writable folder with room"
+    with files_no_larger_than(len(trees.model) - 1), pytest.raises(FusionError, match=message):
+        write(trees, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -158,6 +156,16 @@ def test_a_card_that_cannot_be_written_takes_the_model_with_it(trained: Path, tm
     with pytest.raises(FusionError, match="expected a writable folder"):
         write(trees, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["trees.json"]
+
+
+def test_a_model_that_cannot_take_its_place_leaves_the_older_card(folder: Path) -> None:
+    trees = load(folder)[1]
+    before = (folder / "trees.json").read_bytes()
+    (folder / "trees.onnx").unlink()
+    (folder / "trees.onnx").mkdir()
+    with pytest.raises(FusionError, match="expected a writable folder"):
+        write(trees, folder)
+    assert (folder / "trees.json").read_bytes() == before
 
 
 def test_a_model_that_cannot_be_written_leaves_no_card(trained: Path, tmp_path: Path) -> None:
@@ -180,6 +188,34 @@ def test_a_teacher_of_other_data_is_refused(trained: Path, dataset: Dataset) -> 
     older = OnnxTeacher(line.model, line.card.model_copy(update={"feature_version": 0}))
     with pytest.raises(FusionError, match="feature version 0"):
         links_of(older, dataset, rows)
+
+
+def test_a_teacher_of_ours_whose_weights_are_no_numbers_is_told_to_be_trained_again(
+    trained: Path, dataset: Dataset
+) -> None:
+    line = load(trained)[0]
+    model = onnx.load_model_from_string(line.model)
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype.kind == "f" and values.size > 1:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.full_like(values, np.nan), tensor.name))
+    content = model.SerializeToString()
+    spoilt = OnnxTeacher(content, line.card.model_copy(update={"onnx_sha256": sha256(content)}))
+    with pytest.raises(FusionError, match=r"teacher line on dataset .*got NaN or infinity.*train it again"):
+        links_of(spoilt, dataset, dataset.rows(Split.TEST))
+
+
+def test_a_model_of_the_studios_own_is_never_replaced_by_training(
+    trained: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "line.onnx").write_bytes(b"years of work")
+    (tmp_path / "line.yaml").write_text("features: [tenure_days]")
+    with pytest.raises(FusionError, match=r"line\.yaml: got a card of your own model"):
+        train(dataset, SPECS, tmp_path)
+    with files_no_larger_than(1), pytest.raises(FusionError, match="File too large"):
+        write(load(trained)[0], tmp_path)
+    assert (tmp_path / "line.onnx").read_bytes() == b"years of work"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["line.onnx", "line.yaml"]
 
 
 @pytest.mark.parametrize(("split", "name"), [(Split.TRAIN, "training"), (Split.VALIDATION, "validation")])

@@ -63,7 +63,7 @@ def test_a_full_disk_leaves_the_old_folder_and_no_half_one(tmp_path: Path) -> No
             for name, content in super().items():
                 if name == "second":
                     staging = next(entry for entry in tmp_path.iterdir() if entry.name.startswith(".thing."))
-                    (staging / "second").symlink_to("/dev/full")
+                    (staging / "new" / "second").symlink_to("/dev/full")
                 yield name, content
 
     contents = FullDisk(marker=b"new", second=b"x" * 100_000)
