@@ -90,7 +90,7 @@ def test_tables_quote_the_figures(tmp_path: Path) -> None:
     assert "900,000 → 20,000 (1/45)" in text
     assert "4,000 → 100 µs (1/40)" in text
     assert "| `churn_7d` | AUC | gru | 0.8207 [0.8100, 0.8300] | 0.8201 [0.8090, 0.8300] |" in text
-    assert "480 s" in text
+    assert "| seconds to train and fuse | 480 | 481 | 482 |" in text
     assert "3,906 → 88 (1/44)" in text
     assert "+0.0020 ± 0.0025" in text, "Student's t for two degrees of freedom is 4.303, times 0.001 / √3"
     assert "1,500 µs, 15 times" in text
