@@ -95,6 +95,14 @@ def fuse(
     with_report: Annotated[
         bool, typer.Option("--report/--no-report", help="Also write report.html, about 300 kB, into the artifact.")
     ] = True,
+    with_baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines",
+            help="Also train one network per behaviour within the same total size, to compare with. Takes several "
+            "times as long as fusing.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the passport as JSON.")] = False,
 ) -> None:
     """Fuse teachers into one small low-rank network and write its artifact, ready to serve.
@@ -106,6 +114,8 @@ def fuse(
       playfuse fuse runs/data runs/teachers --out runs/artifact
 
       playfuse fuse runs/data runs/teachers --recipe mine.yaml --seed 1 --out runs/artifact
+
+      playfuse fuse runs/data runs/teachers --baselines --out runs/artifact
 
       playfuse fuse runs/data runs/teachers --auto --budget mobile --out runs/artifact
     """
@@ -120,6 +130,7 @@ def fuse(
         budget=budget if auto else None,
         study=study,
         with_report=with_report,
+        with_baselines=with_baselines,
         as_json=as_json,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -88,6 +88,18 @@ class Material:
             networks = [read_network(teacher) for teacher in self.teachers if teacher.card.family == "mlp"]
             work.decisions = tuple(start_from(work.network, networks, work.calibration(_START_ROWS).features.numpy()))
         return work
+
+    def of_behaviour(self, name: str) -> Material:
+        """What there is to learn about one behaviour."""
+        column = list(self.targets.weights).index(name)
+        targets = replace(
+            self.targets,
+            training=np.ascontiguousarray(self.targets.training[:, column : column + 1]),
+            validation=np.ascontiguousarray(self.targets.validation[:, column : column + 1]),
+            weights={name: self.targets.weights[name]},
+        )
+        teachers = [teacher for teacher in self.teachers if name in teacher.card.behaviour_names]
+        return Material(self.dataset.of_behaviour(name), teachers, targets)
 
     def features(self, split: Split, columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """(rows of the split, columns) features, as a network reads them."""
