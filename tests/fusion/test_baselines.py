@@ -15,8 +15,7 @@ from fusion.baselines import BEST_TEACHERS, SEPARATE, divided, rivals
 from fusion.evaluate import quality
 from fusion.material import Material
 from fusion.passport import Jury
-from fusion.pipeline import Told
-from fusion.pipeline import build as build_artifact
+from fusion.pipeline import build as fused
 from fusion.recipe import Network, Preset, Recipe, preset
 from fusion.steps.decompose import Cp, Decompose, Tucker
 from fusion.steps.distil import Distil, Finetune
@@ -32,9 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from pydantic import JsonValue
 
     from fusion.teachers.onnx_teacher import OnnxTeacher
-    from inference.contract.passport import Passport
 
 NAMES = ("churn_7d", "next_session_long", "sessions_7d")
 DISTIL = Distil(epochs=3, batch_rows=256, learning_rate=5e-3)
@@ -62,7 +61,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="module")
 def teachers(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[OnnxTeacher]:
-    settings = {"trees": 6, "leaves": 5, "least_rows_per_leaf": 20}
+    settings: dict[str, JsonValue] = {"trees": 6, "leaves": 5, "least_rows_per_leaf": 20}
     specs = (
         TeacherSpec(name="linear", family="logistic", settings={"epochs": 3}),
         TeacherSpec(name="linear_again", family="logistic", behaviours=NAMES[:1], settings={"epochs": 1}),
@@ -76,17 +75,18 @@ def material(dataset: Dataset, teachers: list[OnnxTeacher]) -> Material:
     return Material.prepare(dataset, teachers, RECIPE, lambda *_: None)
 
 
-def fused(material: Material, recipe: Recipe, out: Path, told: Told = lambda *_: None, **wanted: bool) -> Passport:
-    return build_artifact(material, recipe, out, told, with_report=False, **wanted)
+def silent(_stage: str, _done: float, _note: str) -> None:
+    pass
 
 
 def test_they_stand_in_the_passport_beside_the_same_fused_network(
     material: Material, dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
 ) -> None:
     heard: list[tuple[str, float, str]] = []
-    passport = fused(material, RECIPE, tmp_path / "with", lambda *said: heard.append(said), with_baselines=True)
-    without = fused(material, RECIPE, tmp_path / "without")
-    assert load(tmp_path / "with")[0].manifest.probe == load(tmp_path / "without")[0].manifest.probe
+    out = tmp_path / "with"
+    passport = fused(material, RECIPE, out, lambda *said: heard.append(said), with_baselines=True, with_report=False)
+    without = fused(material, RECIPE, tmp_path / "without", silent, with_report=False)
+    assert load(out)[0].manifest.probe == load(tmp_path / "without")[0].manifest.probe
     assert without.baselines == ()
     separate, best = passport.baselines
     assert (separate.name, best.name) == (SEPARATE, BEST_TEACHERS)
@@ -137,7 +137,7 @@ def test_too_small_to_divide_is_said_and_the_fused_network_kept(material: Materi
     # Wide layers with next to no weights left: biases alone take more than a share.
     sizes = Network(bins=1, hidden=200, trunk=100, behaviour=50)
     tiny = Recipe(network=sizes, steps=(Distil(epochs=1), PruneWeights(share=0.999)))
-    passport = fused(material, tiny, tmp_path / "artifact", with_baselines=True)
+    passport = fused(material, tiny, tmp_path / "artifact", silent, with_baselines=True, with_report=False)
     assert passport.baselines == ()
     assert any(decision.startswith("no separate networks") for decision in passport.decisions)
     load(tmp_path / "artifact")
