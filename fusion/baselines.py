@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 SEPARATE: Final = "separate networks, same size"
 BEST_TEACHERS: Final = "best teachers only"
 
+_REPEATS: Final = 3
+"""Of timing a network's execution forms: there are many networks, and forms that matter differ by more than a little."""
 _ENCODING_SHARE: Final = 1 / 3
 """Of a separate network's numbers. On Forza Horizon 4 fewer bins, or more features and lower ranks, did worse."""
 
@@ -149,7 +151,7 @@ def _train(material: Material, recipe: Recipe, judged: NDArray[np.int64], told: 
 
         STEPS[spec.step].run(spec, work, part)
     rows = np.ascontiguousarray(material.dataset.features[judged][:, work.columns])
-    model = choose_execution(work.network, work.behaviours, rows).model
+    model = choose_execution(work.network, work.behaviours, rows, repeats=_REPEATS).model
     export.check_parity(export.served(work.network, rows, work.behaviours), Engine.from_bytes(model).run(rows))
     return _Alone(model, work.network.parameter_count, work.columns, export.predict_links(work.network, rows))
 

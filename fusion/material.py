@@ -90,7 +90,7 @@ class Material:
         return work
 
     def of_behaviour(self, name: str) -> Material:
-        """What there is to learn about one behaviour."""
+        """What there is to learn about one behaviour; what its teachers know is in the targets, they are left out."""
         column = list(self.targets.weights).index(name)
         targets = replace(
             self.targets,
@@ -98,8 +98,7 @@ class Material:
             validation=np.ascontiguousarray(self.targets.validation[:, column : column + 1]),
             weights={name: self.targets.weights[name]},
         )
-        teachers = [teacher for teacher in self.teachers if name in teacher.card.behaviour_names]
-        return Material(self.dataset.of_behaviour(name), teachers, targets)
+        return Material(self.dataset.of_behaviour(name), (), targets)
 
     def features(self, split: Split, columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """(rows of the split, columns) features, as a network reads them."""

@@ -157,7 +157,7 @@ def teachers_rival(name: str, teachers: Sequence[OnnxTeacher], dataset: Dataset,
         rows: of the lobby.
     """
     single_threaded = [type(teacher)(teacher.model, teacher.card, threads=1) for teacher in teachers]
-    sequences = dataset.sequences(rows)
+    sequences = dataset.sequences(rows) if any(teacher.card.uses_sequences for teacher in teachers) else None
     inputs = [_inputs(teacher, dataset, rows) for teacher in teachers]
 
     def score() -> None:

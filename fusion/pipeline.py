@@ -150,6 +150,7 @@ def _follow(recipe: Recipe, work: Work, material: Material, jury: Jury, told: To
 
 def _baselines(material: Material, recipe: Recipe, parameters: int, jury: Jury, told: Told) -> tuple[list[Rival], str]:
     """The rivals, and what was found out about them; a fused network is not lost because it has none."""
+    told("baselines", 0.0, "one network per behaviour")
     try:
         rivals, said = baselines.rivals(material, recipe, parameters, jury, part(told, "baselines"))
     except FusionError as error:
