@@ -40,9 +40,9 @@ SEPARATE: Final = "separate networks, same size"
 BEST_TEACHERS: Final = "best teachers only"
 
 _REPEATS: Final = 3
-"""Of timing a network's execution forms: there are many networks, and forms that matter differ by more than a little."""
+"""Of timing a network's execution forms: there are many networks to time."""
 _ENCODING_SHARE: Final = 1 / 3
-"""Of a separate network's numbers. On Forza Horizon 4 fewer bins, or more features and lower ranks, did worse."""
+"""Of a separate network's numbers. On Forza Horizon 4 fewer bins did worse, and so did more features at lower ranks."""
 
 
 @dataclass(frozen=True, slots=True)
