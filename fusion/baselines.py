@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fusion.encoding import PiecewiseLinearEncoding
     from fusion.material import Material
     from fusion.passport import Jury
     from fusion.recipe import Recipe
@@ -74,14 +75,15 @@ def rivals(
         FusionError: so few parameters cannot be divided among the behaviours.
     """
     behaviours = material.dataset.behaviours
-    own = divided(recipe, parameters, len(behaviours), len(material.dataset.feature_names))
+    encoding = material.encoding(recipe.network.bins)
+    own = divided(recipe, parameters, len(behaviours), len(encoding.features))
     trained = []
     for number, behaviour in enumerate(behaviours):
 
         def part(done: float, note: str, number: int = number, name: str = behaviour.name) -> None:
             told((number + done) / len(behaviours), f"{name}: {note}")
 
-        trained.append(_train(material.of_behaviour(behaviour.name), own, jury.rows, part))
+        trained.append(_train(material.of_behaviour(behaviour.name), own, encoding, jury.rows, part))
     changes = jury.changes(np.concatenate([one.links for one in trained], axis=1))
     features = material.dataset.features[jury.rows[:LOBBY_PLAYERS]]
     separate = Rival(
@@ -109,7 +111,7 @@ def divided(recipe: Recipe, parameters: int, behaviours: int, features: int) -> 
         recipe: of the fused network.
         parameters: of the fused network.
         behaviours: one network for each.
-        features: of the dataset.
+        features: that its encoding has.
 
     Returns:
         The same encoding and the same training, from random numbers, in layers narrower by the number of behaviours.
@@ -141,9 +143,15 @@ def _decompose(steps: Sequence[AnySpec], share: int) -> Decompose:
     return given.model_copy(update={**forms, "energy": None, "budget_parameters": share})
 
 
-def _train(material: Material, recipe: Recipe, judged: NDArray[np.int64], told: Callable[[float, str], None]) -> _Alone:
+def _train(
+    material: Material,
+    recipe: Recipe,
+    encoding: PiecewiseLinearEncoding,
+    judged: NDArray[np.int64],
+    told: Callable[[float, str], None],
+) -> _Alone:
     torch.manual_seed(recipe.seed)
-    work = material.start(recipe)
+    work = material.start(recipe, encoding)
     for number, spec in enumerate(recipe.steps):
 
         def part(done: float, note: str, number: int = number, step: str = spec.step) -> None:

@@ -65,11 +65,15 @@ class Material:
             dataset = dataset.subset(np.union1d(kept, np.flatnonzero(dataset.split != Split.TRAIN)))
         return cls(dataset, teachers, make_targets(dataset, teachers, label_share=recipe.label_share, told=told))
 
-    def start(self, recipe: Recipe) -> Work:
-        """The network before the first step, and the rows it is to learn from."""
+    def encoding(self, bins: int) -> PiecewiseLinearEncoding:
+        """Of every feature that varies among the training players."""
         rows = self.dataset.rows(Split.TRAIN)
+        return PiecewiseLinearEncoding.fit(self.dataset.features[rows], self.dataset.feature_names, bins)
+
+    def start(self, recipe: Recipe, encoding: PiecewiseLinearEncoding | None = None) -> Work:
+        """The network before the first step, and the rows it is to learn from; an encoding that is there is used."""
         names, sizes = self.dataset.feature_names, recipe.network
-        encoding = PiecewiseLinearEncoding.fit(self.dataset.features[rows], names, sizes.bins)
+        encoding = encoding or self.encoding(sizes.bins)
         columns = np.array([names.index(name) for name in encoding.features], dtype=np.int64)
         widths = Widths(sizes.hidden, sizes.trunk, sizes.behaviour)
 

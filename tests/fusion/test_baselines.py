@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from fusion.baselines import BEST_TEACHERS, SEPARATE, divided, rivals
+from fusion.cli import app
 from fusion.evaluate import quality
 from fusion.material import Material
 from fusion.passport import Jury
@@ -21,10 +25,11 @@ from fusion.steps.decompose import Cp, Decompose, Tucker
 from fusion.steps.distil import Distil, Finetune
 from fusion.steps.prune import PruneNeurons, PruneWeights
 from fusion.steps.quantize import Quantize
-from fusion.teachers.library import links_of, train
+from fusion.teachers.library import links_of, train, write
 from fusion.teachers.specs import TeacherSpec
 from fusion.telemetry.dataset import Dataset, Split, build
 from fusion.telemetry.simulate import simulate
+from inference.contract.passport import Passport
 from inference.engine import load
 
 if TYPE_CHECKING:
@@ -49,7 +54,7 @@ RECIPE = Recipe(
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    whole = build(simulate(200, seed=3))
+    whole = build(simulate(150, seed=3))
     columns = [[behaviour.name for behaviour in whole.behaviours].index(name) for name in NAMES]
     return replace(
         whole,
@@ -141,6 +146,23 @@ def test_too_small_to_divide_is_said_and_the_fused_network_kept(material: Materi
     assert passport.baselines == ()
     assert any(decision.startswith("no separate networks") for decision in passport.decisions)
     load(tmp_path / "artifact")
+
+
+def test_the_command_asks_for_them_also_where_the_recipe_is_searched_for(
+    dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
+) -> None:
+    dataset.save(tmp_path / "data")
+    write(teachers[0], tmp_path / "teachers")
+    quick = RECIPE.model_copy(update={"steps": (Distil(epochs=1), Decompose(), Finetune(epochs=1))})
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(quick.model_dump(mode="json")))
+    (tmp_path / "budget.yaml").write_text("{mean_change: -1, search_minutes: 0.005}")
+    arguments = "fuse data teachers --recipe recipe.yaml --auto --budget budget.yaml --baselines --no-report --json"
+    with contextlib.chdir(tmp_path):
+        said = CliRunner().invoke(app, [*arguments.split(), "--out", "artifact"], catch_exceptions=False)
+    passport = Passport.model_validate_json(said.stdout)
+    assert passport.search is not None
+    assert [one.name for one in passport.baselines] == [SEPARATE, BEST_TEACHERS]
+    assert passport.baselines[0].parameters <= passport.fused_cost.parameters
 
 
 @given(
