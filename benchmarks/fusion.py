@@ -4,7 +4,8 @@
 
 For every game: log or table → dataset → teachers → fused artifact, all with the presets a user gets; quality on test
 players with intervals, parameters, bytes, CPU per lobby, and how long it took. All of it again from other seeds: a seed
-draws the test players, the teachers' training and the fusion's. Needs the real data (`PLAYFUSE_DATA`).
+draws the test players, the teachers' training and the fusion's. The first seed also trains the baselines of the same
+size, which takes longer than the rest and is not counted in its seconds. Needs the real data (`PLAYFUSE_DATA`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from fusion.telemetry.spec import load_any_spec
 from inference.engine import load
 
 if TYPE_CHECKING:
+    from fusion.pipeline import Told
     from fusion.teachers.onnx_teacher import OnnxTeacher
     from fusion.telemetry.dataset import Dataset
 
@@ -57,7 +59,7 @@ def main() -> None:
             measured: dict[str, Any] = {}
             for seed in arguments.seeds:
                 folder = (arguments.keep or Path(scratch)) / f"{game}_{seed}"
-                run = measure(game, arguments.preset, seed, folder)
+                run = measure(game, arguments.preset, seed, folder, with_baselines=not measured)
                 measured = measured or run | {"seeds": {}}
                 measured["seeds"][str(seed)] = {
                     "changes": {row["behaviour"]: row["change"]["value"] for row in run["behaviours"]},
@@ -70,7 +72,7 @@ def main() -> None:
     print("Next: python -m benchmarks.render")
 
 
-def measure(game: str, preset: str, seed: int, folder: Path) -> dict[str, Any]:
+def measure(game: str, preset: str, seed: int, folder: Path, *, with_baselines: bool) -> dict[str, Any]:
     """One game from its log, or table, to its artifact."""
     log = find_log(game)
     assert log is not None
@@ -80,12 +82,13 @@ def measure(game: str, preset: str, seed: int, folder: Path) -> dict[str, Any]:
     prepared = time.perf_counter()
     teacher_set = specs.preset(specs.Preset(preset), dataset.behaviours, sessions=dataset.recorded is not None)
     recipe = recipes.preset(recipes.Preset(preset)).model_copy(update={"seed": seed})
-    with stages() as told:
+    with stages() as shown:
+        told = _Clock(shown)
         teachers = train(dataset, teacher_set.teachers, folder / "teachers", seed=seed, progress=told)
         trained = time.perf_counter()
         material = Material.prepare(dataset, teachers, recipe, part(told, "targets"))
-        passport = build(material, recipe, folder / "artifact", told)
-        fused = time.perf_counter()
+        passport = build(material, recipe, folder / "artifact", told, with_baselines=with_baselines)
+        fused = time.perf_counter() - told.seconds("baselines")
     test = dataset.rows(Split.TEST)
     changes = [row.change.value for row in passport.behaviours]
     return {
@@ -96,6 +99,7 @@ def measure(game: str, preset: str, seed: int, folder: Path) -> dict[str, Any]:
         "teachers": passport.teachers_cost.model_dump(mode="json") | {"count": len(teachers)},
         "one_session": _one_session(dataset, teachers, folder / "artifact"),
         "fused": passport.fused_cost.model_dump(mode="json"),
+        "baselines": [one.model_dump(mode="json") for one in passport.baselines],
         "energy": passport.energy.model_dump(mode="json"),
         "stages": [stage.model_dump(mode="json") for stage in passport.stages],
         "decisions": list(passport.decisions),
@@ -105,6 +109,23 @@ def measure(game: str, preset: str, seed: int, folder: Path) -> dict[str, Any]:
         "seconds": fused - started,
         "seconds_by_step": {"data": prepared - started, "teachers": trained - prepared, "fuse": fused - trained},
     }
+
+
+class _Clock:
+    """Hears of the stages, passes it on, and knows how long each one took."""
+
+    def __init__(self, shown: Told) -> None:
+        self._shown = shown
+        self._heard: dict[str, list[float]] = {}
+
+    def __call__(self, stage: str, done: float, note: str) -> None:
+        self._heard.setdefault(stage, []).append(time.perf_counter())
+        self._shown(stage, done, note)
+
+    def seconds(self, stage: str) -> float:
+        """From the first word of a stage to its last; 0 where it was not taken."""
+        heard = self._heard.get(stage, [0.0])
+        return heard[-1] - heard[0]
 
 
 def _one_session(dataset: Dataset, teachers: list[OnnxTeacher], artifact: Path) -> dict[str, float]:

@@ -77,14 +77,12 @@ def fusion(results: dict[str, Any]) -> str:
                 f"**{_signed(game['mean_change'])}** / **{_signed(game['worst_change'])}**",
             )
         )
-        sizes = [
-            (label, f"{cost['parameters']:,}", f"{cost['file_bytes']:,}", f"{cost['cpu_us_per_lobby']:,.0f}")
-            for label, cost in (("teachers", game["teachers"]), ("fused", game["fused"]))
-        ]
+        sizes = [(label, *_sizes(cost)) for label, cost in (("teachers", game["teachers"]), ("fused", game["fused"]))]
         parts += [
             f"### {_game(name)}",
             _table(("behaviour", "measure", "best teacher", "teacher", "fused", "change"), quality),
             _table(("", "parameters", "bytes", "CPU µs per 64-player lobby"), sizes),
+            *([_beside(game)] if game.get("baselines") else []),
             _other_players(game),
             _remarks(game),
         ]
@@ -110,6 +108,19 @@ def methods(results: dict[str, Any]) -> str:
         f"{results['machine']}."
     )
     return f"{intro}\n\n{_table(header, rows)}"
+
+
+def _beside(game: dict[str, Any]) -> str:
+    """The fused network beside other ways at equal size."""
+    own = game["fused"] | {key: game[key] for key in ("mean_change", "worst_change")}
+    ways = [("**fused**", own), *((one["name"], one) for one in game["baselines"])]
+    rows = [(name, _signed(one["mean_change"]), _signed(one["worst_change"]), *_sizes(one)) for name, one in ways]
+    header = ("beside other ways at equal size", "mean change", "worst", "parameters", "bytes", "CPU µs per lobby")
+    return _table(header, rows)
+
+
+def _sizes(cost: dict[str, Any]) -> tuple[str, str, str]:
+    return f"{cost['parameters']:,}", f"{cost['file_bytes']:,}", f"{cost['cpu_us_per_lobby']:,.0f}"
 
 
 def _other_players(game: dict[str, Any]) -> str:

@@ -131,6 +131,14 @@ def fuse(
     with_report: Annotated[
         bool, typer.Option("--report/--no-report", help="Also write report.html, about 300 kB, into the artifact.")
     ] = True,
+    with_baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines",
+            help="Also train one network per behaviour within the same total size, to compare with. Takes several "
+            "times as long as fusing.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the passport as JSON.")] = False,
 ) -> None:
     """Fuse teachers into one small low-rank network and write its artifact, ready to serve.
@@ -142,6 +150,8 @@ def fuse(
       playfuse fuse runs/data --teachers runs/teachers --out runs/artifact
 
       playfuse fuse runs/data --teachers runs/teachers --recipe mine.yaml --seed 1 --out runs/artifact
+
+      playfuse fuse runs/data --teachers runs/teachers --baselines --out runs/artifact
 
       playfuse fuse runs/data --teachers runs/teachers --auto --budget mobile --out runs/artifact
     """
@@ -156,6 +166,7 @@ def fuse(
         budget=budget if auto else None,
         study=study,
         with_report=with_report,
+        with_baselines=with_baselines,
         as_json=as_json,
     )
 

@@ -37,6 +37,7 @@ def run(
     budget: str | None,
     study: Path | None,
     with_report: bool,
+    with_baselines: bool,
     as_json: bool,
 ) -> None:
     """Fuse and report; within a budget where one is named.
@@ -51,10 +52,11 @@ def run(
     with stages() as told:
         dataset = Dataset.load(data)
         known = load(teachers, dataset)
+        wanted = {"with_report": with_report, "with_baselines": with_baselines}
         if budget is None:
-            passport = fuse(dataset, known, chosen, out, told, with_report=with_report)
+            passport = fuse(dataset, known, chosen, out, told, **wanted)
         else:
-            passport = _search(load_budget(budget), dataset, known, chosen, out, study, told, with_report=with_report)
+            passport = _search(load_budget(budget), dataset, known, chosen, out, study, told, **wanted)
     if as_json:
         print(passport.model_dump_json(indent=1))
         return
@@ -91,15 +93,14 @@ def _search(
     out: Path,
     study: Path | None,
     told: Told,
-    *,
-    with_report: bool,
+    **wanted: bool,
 ) -> Passport:
     # Optuna takes half a second to load.
     from fusion.search.strategy import fuse_within
 
     file = study or out.with_name(f"{out.name}.search.sqlite")
     try:
-        return fuse_within(budget, dataset, teachers, base, out, file, told, with_report=with_report)[0]
+        return fuse_within(budget, dataset, teachers, base, out, file, told, **wanted)[0]
     except KeyboardInterrupt:
         notes.print(f"\nstopped; what was tried is in {file}: the same command goes on from there", soft_wrap=True)
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -81,11 +81,15 @@ class Material:
             dataset = with_outcomes(dataset, teachers, targets.weights, recipe.seed)
         return cls(dataset, teachers, targets)
 
-    def start(self, recipe: Recipe) -> Work:
-        """The network before the first step, and the rows it is to learn from."""
+    def encoding(self, bins: int) -> PiecewiseLinearEncoding:
+        """Of every feature that varies among the training players."""
         rows = self.dataset.rows(Split.TRAIN)
+        return PiecewiseLinearEncoding.fit(self.dataset.features[rows], self.dataset.feature_names, bins)
+
+    def start(self, recipe: Recipe, encoding: PiecewiseLinearEncoding | None = None) -> Work:
+        """The network before the first step, and the rows it is to learn from; an encoding that is there is used."""
         names, sizes = self.dataset.feature_names, recipe.network
-        encoding = PiecewiseLinearEncoding.fit(self.dataset.features[rows], names, sizes.bins)
+        encoding = encoding or self.encoding(sizes.bins)
         columns = np.array([names.index(name) for name in encoding.features], dtype=np.int64)
         widths = Widths(sizes.hidden, sizes.trunk, sizes.behaviour)
 
@@ -95,7 +99,7 @@ class Material:
         targets, decisions = self.targets, []
         hints, hidden = _hints(recipe), None
         if hints is not None:
-            found, said = hint(self.teachers, hints, targets.weights, self.dataset, rows)
+            found, said = hint(self.teachers, hints, targets.weights, self.dataset, self.dataset.rows(Split.TRAIN))
             hidden = torch.from_numpy(found)
             decisions.append(said)
         work = Work(
@@ -117,6 +121,23 @@ class Material:
             decisions += start_from(work.network, networks, work.calibration(_START_ROWS).features.numpy())
         work.decisions = tuple(decisions)
         return work
+
+    def of_behaviour(self, name: str) -> Material:
+        """What there is to learn about one behaviour; what its teachers know is in the targets, they are left out."""
+        column = list(self.targets.weights).index(name)
+
+        def own(array: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.ascontiguousarray(array[:, column : column + 1])
+
+        targets = replace(
+            self.targets,
+            training=own(self.targets.training),
+            validation=own(self.targets.validation),
+            taught=own(self.targets.taught),
+            label_weight=own(self.targets.label_weight),
+            weights={name: self.targets.weights[name]},
+        )
+        return Material(self.dataset.of_behaviour(name), (), targets)
 
     def features(self, split: Split, columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """(rows of the split, columns) features, as a network reads them."""

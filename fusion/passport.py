@@ -18,11 +18,11 @@ from fusion.report.layers import layer_costs
 from fusion.teachers.library import links_of
 from fusion.telemetry.dataset import Split
 from inference.contract.artifact import sha256
-from inference.contract.passport import BehaviourQuality, Calibration, Cost, Lineage, Passport, StageQuality
+from inference.contract.passport import BehaviourQuality, Calibration, Candidate, Cost, Lineage, Passport, StageQuality
 from inference.engine import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -128,6 +128,65 @@ class Jury:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """A way to serve the same behaviours, whose time is still to be measured.
+
+    Attributes:
+        name: what it is.
+        mean_change: mean over behaviours of quality minus that of the behaviour's best teacher.
+        worst_change: of the behaviour that lost most.
+        parameters: numbers stored.
+        file_bytes: of its ONNX files.
+        score_lobby: scores one lobby on all behaviours, in this thread only.
+    """
+
+    name: str
+    mean_change: float
+    worst_change: float
+    parameters: int
+    file_bytes: int
+    score_lobby: Callable[[], object]
+
+    def timed(self, cpu_us_per_lobby: float) -> Candidate:
+        """With its time, as the passport holds it."""
+        return Candidate(
+            name=self.name,
+            mean_change=self.mean_change,
+            worst_change=self.worst_change,
+            cpu_us_per_lobby=cpu_us_per_lobby,
+            parameters=self.parameters,
+            file_bytes=self.file_bytes,
+        )
+
+
+def teachers_rival(name: str, teachers: Sequence[OnnxTeacher], dataset: Dataset, rows: NDArray[np.int64]) -> Rival:
+    """Teachers served as they are; their change is none, as they are what a change is measured against.
+
+    Args:
+        name: of the rival.
+        teachers: each in a session of its own, one after the other.
+        dataset: that they read.
+        rows: of the lobby.
+    """
+    single_threaded = [type(teacher)(teacher.model, teacher.card, threads=1) for teacher in teachers]
+    sequences = dataset.sequences(rows) if any(teacher.card.uses_sequences for teacher in teachers) else None
+    inputs = [_inputs(teacher, dataset, rows) for teacher in teachers]
+
+    def score() -> None:
+        for teacher, features in zip(single_threaded, inputs, strict=True):
+            teacher.links(features, sequences if teacher.card.uses_sequences else None)
+
+    return Rival(
+        name=name,
+        mean_change=0.0,
+        worst_change=0.0,
+        parameters=sum(teacher.card.parameters for teacher in teachers),
+        file_bytes=sum(len(teacher.model) for teacher in teachers),
+        score_lobby=score,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """What the pipeline found out on its way.
 
@@ -139,6 +198,7 @@ class Findings:
         parameters: name of each part of the graph → numbers it stores.
         parity_error: largest deviation of ONNX Runtime from torch.
         decisions: what was chosen, and why.
+        rivals: other ways to do the same, to be timed beside the fused network.
     """
 
     behaviours: tuple[BehaviourQuality, ...]
@@ -148,6 +208,7 @@ class Findings:
     parameters: Mapping[str, int]
     parity_error: float
     decisions: tuple[str, ...]
+    rivals: tuple[Rival, ...] = ()
 
 
 def issue(
@@ -169,23 +230,13 @@ def issue(
     rows = dataset.rows(Split.TEST)[:LOBBY_PLAYERS]
     engine = Engine.from_bytes(findings.model)
     lobby = np.ascontiguousarray(dataset.features[rows][:, columns])
-    single_threaded = [type(teacher)(teacher.model, teacher.card, threads=1) for teacher in teachers]
-    sequences = dataset.sequences(rows) if any(teacher.card.uses_sequences for teacher in teachers) else None
-    inputs = [_inputs(teacher, dataset, rows) for teacher in single_threaded]
-
-    def score_teachers() -> None:
-        for teacher, features in zip(single_threaded, inputs, strict=True):
-            teacher.links(features, sequences if teacher.card.uses_sequences else None)
-
-    teachers_us, fused_us = cpu_us([score_teachers, lambda: engine.run(lobby)])
+    served = teachers_rival("teachers", teachers, dataset, rows)
+    ways = [served.score_lobby, lambda: engine.run(lobby), *(rival.score_lobby for rival in findings.rivals)]
+    teachers_us, fused_us, *rivals_us = cpu_us(ways)
     return Passport(
         behaviours=findings.behaviours,
         stages=findings.stages,
-        teachers_cost=Cost(
-            parameters=sum(teacher.card.parameters for teacher in teachers),
-            file_bytes=sum(len(teacher.model) for teacher in teachers),
-            cpu_us_per_lobby=teachers_us,
-        ),
+        teachers_cost=Cost(parameters=served.parameters, file_bytes=served.file_bytes, cpu_us_per_lobby=teachers_us),
         fused_cost=Cost(
             parameters=sum(findings.parameters.values()),
             file_bytes=len(findings.model),
@@ -206,6 +257,7 @@ def issue(
         ),
         layers=layer_costs(findings.model, lobby, findings.parameters),
         calibration=findings.calibration,
+        baselines=tuple(rival.timed(us) for rival, us in zip(findings.rivals, rivals_us, strict=True)),
     )
 
 

@@ -1,7 +1,7 @@
 """The pipeline: teachers in, one artifact out. Every weight walks it once, in this order.
 
-targets → the recipe's steps (distil, decompose, prune, finetune, quantize) → execution form → export → parity →
-passport → report
+targets → the recipe's steps (distil, decompose, prune, finetune, quantize) → baselines, on demand → execution form →
+export → parity → passport → report
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from fusion import export
+from fusion import baselines, export
+from fusion.errors import FusionError
 from fusion.execution import choose_execution
 from fusion.material import Material
 from fusion.passport import Findings, Jury, issue
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusion.distill.targets import Targets
+    from fusion.passport import Rival
     from fusion.recipe import Recipe
     from fusion.steps.step import Work
     from fusion.teachers.onnx_teacher import OnnxTeacher
@@ -48,6 +50,7 @@ def fuse(
     told: Told,
     *,
     with_report: bool = True,
+    with_baselines: bool = False,
 ) -> Passport:
     """Fuse the teachers into one network and write its artifact.
 
@@ -58,6 +61,8 @@ def fuse(
         out: folder of the artifact; one that is there is replaced, whole or not at all.
         told: told how far it has come.
         with_report: also write the passport as a page for people, about 300 kB.
+        with_baselines: also train one network per behaviour within the same size, to compare with; it takes several
+            times as long as the fusion.
 
     Returns:
         The passport, as it is in the artifact.
@@ -68,7 +73,7 @@ def fuse(
     """
     artifacts.check_target(out)
     material = Material.prepare(dataset, teachers, recipe, part(told, "targets"))
-    return build(material, recipe, out, told, with_report=with_report)
+    return build(material, recipe, out, told, with_report=with_report, with_baselines=with_baselines)
 
 
 def build(
@@ -78,6 +83,7 @@ def build(
     told: Told,
     *,
     with_report: bool = True,
+    with_baselines: bool = False,
     decisions: Sequence[str] = (),
     search: Search | None = None,
 ) -> Passport:
@@ -94,6 +100,10 @@ def build(
         *_follow(recipe, work, material, jury, told),
     ]
     network, test = work.network, material.features(Split.TEST, work.columns)
+    rivals: list[Rival] = []
+    if with_baselines:
+        rivals, said = _baselines(material, recipe, network.parameter_count, jury, told)
+        decisions.append(said)
     told("export", 0.0, "measuring execution forms")
     execution = choose_execution(network, dataset.behaviours, test)
     parity = export.check_parity(
@@ -113,6 +123,7 @@ def build(
             parameters=network.parameters_by_layer(),
             parity_error=parity,
             decisions=(*decisions, execution.reason),
+            rivals=tuple(rivals),
         ),
         recipe,
     )
@@ -140,6 +151,17 @@ def _follow(recipe: Recipe, work: Work, material: Material, jury: Jury, told: To
         heard = jury.hear(stage, export.predict_links(work.network, test), work.network.parameter_count)
         told(stage, 1.0, f"mean {heard.mean_change:+.4f}, worst {heard.worst_change:+.4f} against the best teachers")
     return decisions
+
+
+def _baselines(material: Material, recipe: Recipe, parameters: int, jury: Jury, told: Told) -> tuple[list[Rival], str]:
+    """The rivals, and what was found out about them; a fused network is not lost because it has none."""
+    told("baselines", 0.0, "one network per behaviour")
+    try:
+        rivals, said = baselines.rivals(material, recipe, parameters, jury, part(told, "baselines"))
+    except FusionError as error:
+        rivals, said = [], f"no separate networks: {parameters:,} parameters are too few to divide. {error}"
+    told("baselines", 1.0, "ready")
+    return rivals, said
 
 
 def _unused(name: str, taken: Sequence[str]) -> str:

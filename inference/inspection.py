@@ -35,12 +35,14 @@ def tables(artifact: Artifact) -> Iterator[Table]:
 
 
 def passport_tables(passport: Passport) -> Iterator[Table]:
-    """How well it predicts, what fusing saved, and what each stage contributed."""
+    """How well it predicts, what fusing saved, what each stage contributed, and what other ways would have given."""
     if passport.behaviours:
         yield _quality(passport)
     yield _cost(passport)
     if passport.stages:
         yield _stages(passport)
+    if passport.baselines:
+        yield _candidates(passport)
 
 
 def _identity(artifact: Artifact) -> Table:
@@ -106,6 +108,24 @@ def _stages(passport: Passport) -> Table:
     for stage in passport.stages:
         table.add_row(
             escape(stage.stage), f"{stage.parameters:,}", f"{stage.mean_change:+.4f}", f"{stage.worst_change:+.4f}"
+        )
+    return table
+
+
+def _candidates(passport: Passport) -> Table:
+    table = table_of(
+        "beside other ways (change against the best teachers)",
+        "way",
+        numbers=("mean", "worst", "parameters", "bytes", "µs per lobby"),
+    )
+    for one in passport.candidates:
+        table.add_row(
+            escape(one.name),
+            f"{one.mean_change:+.4f}",
+            f"{one.worst_change:+.4f}",
+            f"{one.parameters:,}",
+            f"{one.file_bytes:,}",
+            f"{one.cpu_us_per_lobby:,.0f}",
         )
     return table
 

@@ -112,6 +112,7 @@ def write(
     passport = passport.model_copy(
         update={
             "stages": (*passport.stages, found),
+            "baselines": (),  # their changes are means over the behaviours that were
             "parity_error": parity,
             "energy": energy(lambda: engine.run(lobby)),
             "layers": layer_costs(model, lobby, network.parameters_by_layer()),

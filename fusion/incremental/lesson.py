@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,13 +66,7 @@ class Lesson:
                 got=f"no feature {', '.join(missing)}" if missing else f"no behaviour {name}",
                 expected="all features of the network" if missing else f"one of {', '.join(known)}",
             )
-        column = known.index(name)
-        alone = replace(
-            dataset,
-            behaviours=dataset.behaviours[column : column + 1],
-            labels=np.ascontiguousarray(dataset.labels[:, column : column + 1]),
-            censored={name: dataset.censored[name]},
-        )
+        alone = dataset.of_behaviour(name)
         recipe = Recipe.model_validate(fused.artifact.passport.recipe)
         able = [Alone(teacher, name) for teacher in teachers if name in teacher.card.behaviour_names]
         targets = make_targets(

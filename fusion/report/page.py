@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from fusion.report import plots
 from fusion.report.numerals import count, joules, kilobytes, percent, signed, times
-from inference.contract.passport import Candidate
 
 if TYPE_CHECKING:
     from inference.contract.artifact import Manifest
@@ -52,7 +51,7 @@ def render(manifest: Manifest, passport: Passport) -> str:
     )
     environment.filters |= {"signed": signed, "count": count, "kilobytes": kilobytes, "percent": percent}
     measures = {row.behaviour: row.measure for row in passport.behaviours}
-    beside = _candidates(passport)
+    beside = passport.candidates if passport.baselines or passport.search else ()
     return environment.get_template("report.html.j2").render(
         manifest=manifest,
         passport=passport,
@@ -67,7 +66,7 @@ def render(manifest: Manifest, passport: Passport) -> str:
         layers=plots.layers(passport) if passport.layers else None,
         rest_bytes=passport.fused_cost.file_bytes - sum(layer.file_bytes for layer in passport.layers),
         beside=beside,
-        candidates=plots.candidates(passport, beside) if len(beside) > 1 or passport.search else None,
+        candidates=plots.candidates(passport, beside) if beside else None,
         decisions=[_told(decision) for decision in passport.decisions],
         energy=f"{joules(passport.energy.joules_per_lobby)} per lobby, {_source(passport)}",
         calibration_columns=min((4, 3), key=lambda columns: -len(passport.calibration) % columns),
@@ -114,17 +113,6 @@ def _source(passport: Passport) -> str:
 
 def _mean_change(rows: tuple[BehaviourQuality, ...]) -> float:
     return sum(row.change.value for row in rows) / len(rows)
-
-
-def _candidates(passport: Passport) -> list[Candidate]:
-    """The fused network, its teachers served as they are, and the baselines."""
-    rows, fused, teachers = passport.behaviours, passport.fused_cost, passport.teachers_cost
-    if not rows or not (passport.baselines or passport.search):
-        return []
-    worst = min(row.change.value for row in rows)
-    own = Candidate(name="fused", mean_change=_mean_change(rows), worst_change=worst, **fused.model_dump())
-    served = Candidate(name="teachers as they are", mean_change=0.0, worst_change=0.0, **teachers.model_dump())
-    return [own, served, *passport.baselines]
 
 
 def _told(decision: str) -> tuple[str, list[str]]:

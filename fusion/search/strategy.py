@@ -36,6 +36,7 @@ def fuse_within(
     told: Told,
     *,
     with_report: bool = True,
+    with_baselines: bool = False,
     most_trials: int | None = None,
 ) -> tuple[Passport, Verdict]:
     """Find the best recipe that holds a budget on this machine, and fuse by it.
@@ -49,6 +50,7 @@ def fuse_within(
         study: SQLite file of the search; one that is there is gone on from.
         told: told how far it has come.
         with_report: see `fusion.pipeline.fuse`.
+        with_baselines: see `fusion.pipeline.fuse`.
         most_trials: of the search.
 
     Raises:
@@ -92,6 +94,7 @@ def fuse_within(
         out,
         told,
         with_report=with_report,
+        with_baselines=with_baselines,
         decisions=(said, *others),
         search=Search(
             trials=len(found),

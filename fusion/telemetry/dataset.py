@@ -160,6 +160,16 @@ class Dataset:
             censored=censored(self.behaviours, labels),
         )
 
+    def of_behaviour(self, name: str) -> Dataset:
+        """The same rows, with the labels of one behaviour alone."""
+        column = [behaviour.name for behaviour in self.behaviours].index(name)
+        return replace(
+            self,
+            behaviours=(self.behaviours[column],),
+            labels=np.ascontiguousarray(self.labels[:, column : column + 1]),
+            censored={name: self.censored[name]},
+        )
+
     def save(self, folder: Path) -> None:
         """Write the dataset into `folder`, whole or not at all; a dataset that is there is replaced.
 

@@ -139,3 +139,16 @@ class Passport(_Frozen):
     calibration: tuple[Calibration, ...] = ()
     baselines: tuple[Candidate, ...] = Field(default=(), description="other ways of the same size or the same job")
     search: Search | None = Field(default=None, description="where the recipe was searched for")
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The fused network first, its teachers served as they are, then the baselines; none without a quality."""
+        changes = [row.change.value for row in self.behaviours]
+        if not changes:
+            return ()
+        mean, worst = sum(changes) / len(changes), min(changes)
+        return (
+            Candidate(name="fused", mean_change=mean, worst_change=worst, **self.fused_cost.model_dump()),
+            Candidate(name="teachers as they are", mean_change=0, worst_change=0, **self.teachers_cost.model_dump()),
+            *self.baselines,
+        )

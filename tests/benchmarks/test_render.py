@@ -27,6 +27,16 @@ FUSION: dict[str, Any] = {
             ],
             "teachers": {"parameters": 900_000, "file_bytes": 4_000_000, "cpu_us_per_lobby": 4_000.0},
             "fused": {"parameters": 20_000, "file_bytes": 90_000, "cpu_us_per_lobby": 100.0},
+            "baselines": [
+                {
+                    "name": "separate networks, same size",
+                    "mean_change": -0.0123,
+                    "worst_change": -0.0456,
+                    "parameters": 19_999,
+                    "file_bytes": 160_000,
+                    "cpu_us_per_lobby": 321.0,
+                }
+            ],
             "one_session": {"cpu_us_per_lobby": 1_500.0, "fused_cpu_us_per_lobby": 100.0},
             "mean_change": -0.0006,
             "worst_change": -0.0006,
@@ -94,6 +104,19 @@ def test_tables_quote_the_figures(tmp_path: Path) -> None:
     assert "3,906 → 88 (1/44)" in text
     assert "+0.0020 ± 0.0025" in text, "Student's t for two degrees of freedom is 4.303, times 0.001 / √3"
     assert "1,500 µs, 15 times" in text
+    minus = "\N{MINUS SIGN}"
+    assert f"| **fused** | {minus}0.0006 | {minus}0.0006 | 20,000 | 90,000 | 100 |" in text
+    assert f"| separate networks, same size | {minus}0.0123 | {minus}0.0456 | 19,999 | 160,000 | 321 |" in text
+
+
+def test_without_baselines_there_is_no_table_of_them(tmp_path: Path) -> None:
+    game = FUSION["games"]["gran_turismo_sport"]
+    before = {name: field for name, field in game.items() if name != "baselines"}
+    for one, shown in ((game, True), (before, False)):
+        stored = {**FUSION, "games": {"gran_turismo_sport": one}}
+        (tmp_path / "fusion.json").write_text(json.dumps(stored))
+        text = rendered("<!-- results:fusion -->\n<!-- /results -->", tmp_path)
+        assert ("beside other ways" in text) == shown
 
 
 def test_readme_shows_the_two_commands() -> None:

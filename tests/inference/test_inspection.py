@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from inference import inspection
-from tests.support.artifacts import BEHAVIOURS, write_artifact
+from inference.contract.passport import Candidate
+from tests.support.artifacts import BEHAVIOURS, make_passport, write_artifact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +41,26 @@ def test_an_artifact_without_measurements_can_still_be_shown(tmp_path: Path) -> 
     for table in inspection.tables(type(artifact)(artifact.path, artifact.manifest, artifact.model, bare)):
         console.print(table)
     assert "churn_7d" in console.export_text()
+
+
+def test_other_ways_stand_beside_the_fused_network_where_they_were_measured() -> None:
+    passport = make_passport()
+    rival = Candidate(
+        name="separate [networks]",
+        mean_change=-0.0123,
+        worst_change=-0.0456,
+        parameters=5_999,
+        file_bytes=77_000,
+        cpu_us_per_lobby=321.0,
+    )
+    *others, last = inspection.passport_tables(passport.model_copy(update={"baselines": (rival,)}))
+    assert [table.title for table in others] == [table.title for table in inspection.passport_tables(passport)]
+    console = Console(width=100, record=True)
+    console.print(last)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in console.export_text().splitlines()]
+    assert ["fused", "-0.0010", "-0.0010", "6,000", "24,000", "60"] in rows
+    assert ["teachers as they are", "+0.0000", "+0.0000", "600,000", "2,400,000", "9,000"] in rows
+    assert ["separate [networks]", "-0.0123", "-0.0456", "5,999", "77,000", "321"] in rows
 
 
 def test_json_holds_manifest_and_passport(tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ def full_report() -> tuple[Manifest, Passport]:
             ),
             "recipe": {"steps": [{"epochs": 3, "step": "distil"}, {"metric": "a_very_long_word" * 9}], "name": "net"},
             "lineage": lineage,
-            "baselines": tuple(candidate(name, 8_000) for name in ("separate models of the same size", "dense trunk")),
+            "baselines": tuple(
+                candidate(name, 8_000) for name in ("separate networks, same size", "best teachers only")
+            ),
             "search": Search(
                 trials=40,
                 judged_on="validation",

@@ -73,7 +73,7 @@ def test_it_says_what_the_passport_says(text: str, report: tuple[Manifest, Passp
         "A notice that a licence asks for.",
         "boosted_next_session_coop_18",
         "40 trials",
-        "separate models of the same size",
+        "separate networks, same size",
         "trial 6",
         "kept dense, as the recipe says",
         "<li>return_24h from 1.00 gru</li>",
