@@ -12,10 +12,10 @@ setup: ## Make .venv with everything installed (the other targets do it too)
 demo: setup ## Logs in, fused predictions out, under load; KEEP=1 leaves the server running
 	playfuse demo $(if $(KEEP),--keep)
 
-test: setup ## Run all tests; fails below 90 % branch coverage
+test: setup ## Run all tests; COVERAGE=1 also measures branch coverage and fails below 90 %, as CI does
 	@scripts/prometheus-tools || [ -z "$$CI" ]
 	@[ -z "$$CI" ] || scripts/chromium
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup --cov --cov-report=term
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup $(if $(COVERAGE),--cov --cov-report=term)
 
 lint: setup ## Style, types and import contracts
 	ruff check .
