@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusion.errors import FusionError
+from fusion.optimiser import AdamW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -179,18 +180,18 @@ def train(
             network.output_bias.copy_(loss.best_constant)
     batch_rows = schedule.batch(len(training))
     steps = schedule.epochs * math.ceil(len(training) / batch_rows)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-    rates = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / steps))
+    optimiser = AdamW(network.parameters(), schedule.weight_decay)
     best, best_weights, best_epoch = math.inf, deepcopy(network.state_dict()), -1
+    step = 0
     for epoch in range(schedule.epochs):
         network.train()
         for batch in training.batches(batch_rows, shuffle=True):
-            optimiser.zero_grad(set_to_none=True)
+            optimiser.zero_grad()
             value = network.loss(batch, loss, epoch)
             value.backward()  # type: ignore[no-untyped-call, unused-ignore]
             nn.utils.clip_grad_norm_(network.parameters(), _MAX_GRADIENT_NORM)
-            optimiser.step()
-            rates.step()
+            optimiser.step(schedule.learning_rate * _rate(step / steps))
+            step += 1
         reached = float(loss(torch.from_numpy(predict(network, validation)), validation.targets))
         if reached < best:
             best, best_weights, best_epoch = reached, deepcopy(network.state_dict()), epoch
