@@ -15,7 +15,7 @@ demo: setup ## Logs in, fused predictions out, under load; KEEP=1 leaves the ser
 test: setup ## Run all tests; COVERAGE=1 also measures branch coverage and fails below 90 %, as CI does
 	@scripts/prometheus-tools || [ -z "$$CI" ]
 	@[ -z "$$CI" ] || scripts/chromium
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup $(if $(COVERAGE),--cov --cov-report=term)
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term)
 
 lint: setup ## Style, types and import contracts
 	ruff check .

@@ -132,11 +132,13 @@ def own_network() -> tuple[str, ...]:
     return ()
 
 
-ONE_BY_ONE: Final = () if own_network() else (pytest.mark.xdist_group("docs"),)
+def in_group(path: Path) -> pytest.MarkDecorator:
+    """Pages with ports of their own may run at the same time."""
+    return pytest.mark.xdist_group(path.name if own_network() else "docs")
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.name, marks=ONE_BY_ONE) for path in documents()])
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.name, marks=in_group(path)) for path in documents()])
 def test_snippets_of_a_page_run_in_order(path: Path, tmp_path: Path) -> None:
     for name in RESOURCES:
         (tmp_path / name).symlink_to(ROOT / name)
