@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 WIDE_PX: Final = 780
 NARROW_PX: Final = 330
-_SMALL_PX: Final = (210, 166)
-"""Width of a small figure, of which several stand in a row: on wide and on narrow pages."""
+_SMALL_PX: Final = 166
+"""Width and height of a small figure, of which several stand in a row; wide pages show it larger."""
 _TICKS_PX: Final = 30
 """Room for the numbers beside a small figure."""
 
@@ -143,28 +143,23 @@ def layers(passport: Passport) -> Plot:
     return _both(draw, "layers", "Where bytes and microseconds go", description, wide, 2 * narrow)
 
 
-def calibration(one: Calibration, measure: str) -> Plot:
-    """Predicted against observed, teacher and fused network."""
-    description = f"Mean distance from the diagonal: teacher {one.teacher.error:.2g}, fused {one.fused.error:.2g}."
-
-    def draw(figure: Figure, *, narrow: bool) -> None:
+def calibration(one: Calibration, measure: str) -> str:
+    """Predicted against observed, teacher and fused network: one SVG for pages of any width."""
+    distances = f"teacher {one.teacher.error:.2g}, fused {one.fused.error:.2g}"
+    with drawing(_SMALL_PX, _SMALL_PX) as figure:
         # A square at the same place in every figure; working a layout out would take longer than all the rest.
-        figure.set_layout_engine("none")
-        side = _SMALL_PX[narrow]
-        room = 1.0 - (_TICKS_PX + 8) / side
-        axes = figure.add_axes((_TICKS_PX / side, 20 / side, room, room))
+        figure.set_layout_engine(None)
+        room = 1.0 - (_TICKS_PX + 8) / _SMALL_PX
+        axes = figure.add_axes((_TICKS_PX / _SMALL_PX, 20 / _SMALL_PX, room, room))
         _reliability(axes, one.teacher, one.fused)
         if measure != "auc":
             _amounts(axes)
-
-    return _both(
-        draw,
-        f"calibration-{one.behaviour}",
-        f"Calibration of {one.behaviour}",
-        description,
-        *_SMALL_PX,
-        widths=_SMALL_PX,
-    )
+        return to_svg(
+            figure,
+            name=f"calibration-{one.behaviour}",
+            title=f"Calibration of {one.behaviour}",
+            description=f"Mean distance from the diagonal: {distances}.",
+        )
 
 
 def candidates(passport: Passport, points: Sequence[Candidate]) -> Plot:
@@ -226,12 +221,10 @@ def _both(
     description: str,
     wide_px: int,
     narrow_px: int,
-    *,
-    widths: tuple[int, int] = (WIDE_PX, NARROW_PX),
 ) -> Plot:
     """The figure in both widths; `wide_px` and `narrow_px` are its heights."""
     svgs = []
-    for narrow, width, height in ((False, widths[0], wide_px), (True, widths[1], narrow_px)):
+    for narrow, width, height in ((False, WIDE_PX, wide_px), (True, NARROW_PX, narrow_px)):
         with drawing(width, height) as figure:
             draw(figure, narrow=narrow)
             suffix = "narrow" if narrow else "wide"

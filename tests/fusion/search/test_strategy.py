@@ -50,7 +50,7 @@ def test_the_winner_is_fused_and_every_loser_of_the_front_has_its_reason(
 ) -> None:
     file = tmp_path / "search.sqlite"
     passport, verdict = fuse_within(
-        ANYTHING, dataset, teachers, BASE, tmp_path / "artifact", file, _silent, most_trials=4
+        ANYTHING, dataset, teachers, BASE, tmp_path / "artifact", file, _silent, with_report=False, most_trials=4
     )
     artifact, _ = load(tmp_path / "artifact")
     assert artifact.passport == passport
@@ -61,7 +61,9 @@ def test_the_winner_is_fused_and_every_loser_of_the_front_has_its_reason(
     lost = [said for said in passport.decisions if "of the front lost" in said]
     assert len(lost) == len(verdict.front) - 1
     # The same search goes on from what is there: nothing more is tried, the same one wins.
-    again = fuse_within(ANYTHING, dataset, teachers, BASE, tmp_path / "again", file, _silent, most_trials=1)[1]
+    again = fuse_within(
+        ANYTHING, dataset, teachers, BASE, tmp_path / "again", file, _silent, with_report=False, most_trials=1
+    )[1]
     assert len(again.reasons) > len(verdict.reasons)
 
 
@@ -82,7 +84,9 @@ def test_an_interrupted_search_keeps_what_it_tried(
     with pytest.raises(KeyboardInterrupt):
         fuse_within(ANYTHING, dataset, teachers, BASE, tmp_path / "artifact", file, told, most_trials=5)
     assert not (tmp_path / "artifact").exists()
-    _, verdict = fuse_within(ANYTHING, dataset, teachers, BASE, tmp_path / "artifact", file, _silent, most_trials=1)
+    _, verdict = fuse_within(
+        ANYTHING, dataset, teachers, BASE, tmp_path / "artifact", file, _silent, with_report=False, most_trials=1
+    )
     assert len(verdict.reasons) + 1 >= 3
 
 

@@ -109,7 +109,8 @@ def test_ctrl_c_leaves_whole_teachers_only(data: Path, tmp_path: Path) -> None:
     arguments = ["train", str(data), "--out", str(out), "--spec", str(tmp_path / "teachers.yaml")]
     with subprocess.Popen([sys.executable, "-m", "playfuse", *arguments], stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 120
-        while not (out / "trees.json").exists():
+        # Both files, and no more the hidden folder that they are made in: the next run would clear it.
+        while not (out.exists() and sorted(path.name for path in out.iterdir()) == ["trees.json", "trees.onnx"]):
             assert process.poll() is None
             assert time.monotonic() < deadline
         process.send_signal(signal.SIGINT)

@@ -31,7 +31,7 @@ def test_boosted_teachers_reach_the_known_figures(tmp_path: Path) -> None:
             name=name,
             family="boosted",
             behaviours=(name,),
-            settings={"training_rows": 60_000, "trees": 100, "learning_rate": 0.1},
+            settings={"training_rows": 40_000, "trees": 60, "learning_rate": 0.1},
         )
         for name in FLOORS
     ]
