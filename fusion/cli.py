@@ -129,7 +129,7 @@ def fuse(
         typer.Option(help="SQLite file of the search, to go on from. By default beside OUT.", show_default=False),
     ] = None,
     with_report: Annotated[
-        bool, typer.Option("--report/--no-report", help="Also write report.html, about 200 kB, into the artifact.")
+        bool, typer.Option("--report/--no-report", help="Also write report.html, about 150 kB, into the artifact.")
     ] = True,
     with_baselines: Annotated[
         bool,

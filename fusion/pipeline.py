@@ -60,7 +60,7 @@ def fuse(
         recipe: what to do, in which sizes.
         out: folder of the artifact; one that is there is replaced, whole or not at all.
         told: told how far it has come.
-        with_report: also write the passport as a page for people, about 200 kB.
+        with_report: also write the passport as a page for people, about 150 kB.
         with_baselines: also train one network per behaviour within the same size, to compare with; it takes several
             times as long as the fusion.
 

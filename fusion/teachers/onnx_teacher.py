@@ -44,6 +44,8 @@ class OnnxTeacher:
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # As for OpenMP (see `fusion`): a thread that spins while it waits takes a core from whoever works beside it.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
