@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
 
@@ -95,23 +96,29 @@ def serve(
             got="both an artifact and --demo" if demo else "neither an artifact nor --demo",
             expected="one of them",
         )
-    settings = ServerSettings(
-        host=host,
-        port=port,
-        metrics_host=metrics_host,
-        metrics_port=metrics_port,
-        threads=threads,
-        drain_seconds=drain_seconds,
-        grace_seconds=grace_seconds,
-        watts_per_core=watts_per_core,
-        limits=Limits(
-            max_rows_per_request=max_rows,
-            max_batch_rows=max(max_rows, Limits().max_batch_rows),
-            max_message_bytes=max_message_bytes,
-            max_queue_rows=max(max_rows, max_queue_rows),
-            max_waiting_requests=max_waiting_requests,
-        ),
-    )
+    try:
+        settings = ServerSettings(
+            host=host,
+            port=port,
+            metrics_host=metrics_host,
+            metrics_port=metrics_port,
+            threads=threads,
+            drain_seconds=drain_seconds,
+            grace_seconds=grace_seconds,
+            watts_per_core=watts_per_core,
+            limits=Limits(
+                max_rows_per_request=max_rows,
+                max_batch_rows=max(max_rows, Limits().max_batch_rows),
+                max_message_bytes=max_message_bytes,
+                max_queue_rows=max(max_rows, max_queue_rows),
+                max_waiting_requests=max_waiting_requests,
+            ),
+        )
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise InvalidRequest(
+            f"playfuse serve, {fault['loc'][0]}", got=repr(fault["input"]), expected=f"a valid value ({fault['msg']})"
+        ) from error
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if not servers.serve(artifact or demo_artifact(), settings, on_ready=_announce):
         raise typer.Exit(_UNANSWERED_EXIT_CODE)

@@ -1,8 +1,10 @@
 """A small typed client.
 
-with Client("127.0.0.1:50051") as client:
-prediction = client.predict(rows=rows)          # (players, features) float32
-prediction["churn_7d"]                          # (players,) float32
+In use:
+
+    with Client("127.0.0.1:50051") as client:
+        prediction = client.predict(rows=rows)          # (players, features) float32
+        prediction["churn_7d"]                          # (players,) float32
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import grpc
 import numpy as np
 
 from inference.contract.errors import InvalidRequest, PlayfuseError
+from inference.core import WIRE_FLOAT32
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.pb.playfuse.v1.player_behavior_pb2_grpc import PlayerBehaviorStub
 
@@ -24,8 +27,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-_WIRE_FLOAT32: Final = np.dtype("<f4")
 _KEEPALIVE_MS: Final = 30_000
+_FORMS: Final = {
+    "rows": "numbers (players, features)",
+    "features": "one number per player for each feature",
+    "histories": "whole seconds that fit 64 bits, and flags",
+}
+"""Form of a request → what it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,39 +145,22 @@ class Client:
             request_id: echoed, for logs.
 
         Raises:
-            InvalidRequest: not exactly one form was given, or rows is no matrix.
+            InvalidRequest: not exactly one form was given, or it cannot be sent: rows is no matrix, a number is none.
             CallFailed: with the gRPC status and the server's words.
         """
         request = pb.PredictRequest(request_id=request_id, behaviours=behaviours, nan_is_missing=nan_is_missing)
-        given = [
-            name
-            for name, form in (("rows", rows), ("features", features), ("histories", histories))
-            if form is not None
-        ]
+        given = [name for name, form in zip(_FORMS, (rows, features, histories), strict=True) if form is not None]
         if len(given) != 1:
-            raise InvalidRequest(
-                "predict", got=", ".join(given) or "nothing", expected="one of rows, features, histories"
-            )
-        if rows is not None:
-            request.packed_rows.CopyFrom(_pack(rows))
-        elif features is not None:
-            request.named_features.SetInParent()
-            for name, values in features.items():
-                request.named_features.columns.add(name=name, values=values)
-        elif histories is not None:
-            request.histories.SetInParent()
-            for history in histories:
-                request.histories.players.add(
-                    start_seconds=history.start_seconds,
-                    duration_seconds=history.duration_seconds,
-                    coop=history.coop,
-                    as_of_seconds=history.as_of_seconds,
-                )
+            raise InvalidRequest("predict", got=", ".join(given) or "nothing", expected=f"one of {', '.join(_FORMS)}")
+        try:
+            _fill(request, rows, features, histories)
+        except (TypeError, ValueError) as error:
+            raise InvalidRequest(given[0], got=str(error), expected=_FORMS[given[0]]) from error
         try:
             reply = self._stub.Predict(request, timeout=self._timeout_seconds)
         except grpc.RpcError as error:
             raise self._failed("Predict", error) from error
-        values = np.frombuffer(reply.values, dtype=_WIRE_FLOAT32).reshape(reply.rows, len(reply.behaviours))
+        values = np.frombuffer(reply.values, dtype=WIRE_FLOAT32).reshape(reply.rows, len(reply.behaviours))
         return Prediction(
             values=values,
             behaviours=tuple(reply.behaviours),
@@ -223,8 +214,32 @@ class Client:
         return CallFailed(self._target, method, call.code(), call.details() or "")
 
 
+def _fill(
+    request: pb.PredictRequest,
+    rows: ArrayLike | None,
+    features: Mapping[str, Sequence[float] | NDArray[np.floating]] | None,
+    histories: Sequence[History] | None,
+) -> None:
+    """Put the one form that was given into the request."""
+    if rows is not None:
+        request.packed_rows.CopyFrom(_pack(rows))
+    elif features is not None:
+        request.named_features.SetInParent()
+        for name, values in features.items():
+            request.named_features.columns.add(name=name, values=values)
+    elif histories is not None:
+        request.histories.SetInParent()
+        for history in histories:
+            request.histories.players.add(
+                start_seconds=history.start_seconds,
+                duration_seconds=history.duration_seconds,
+                coop=history.coop,
+                as_of_seconds=history.as_of_seconds,
+            )
+
+
 def _pack(rows: ArrayLike) -> pb.PackedRows:
-    matrix = np.asarray(rows, dtype=_WIRE_FLOAT32)
+    matrix = np.asarray(rows, dtype=WIRE_FLOAT32)
     if matrix.ndim != 2:
         raise InvalidRequest("rows", got=f"an array of shape {matrix.shape}", expected="(players, features)")
     return pb.PackedRows(rows=len(matrix), values=matrix.tobytes())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +30,11 @@ def read_rows(path: Path) -> dict[str, Any]:
     """
     if path.suffix == ".json":
         return _json_rows(path, _read_json(path))
-    with _text(path) as lines:
-        table = [(number, cells) for number, cells in enumerate(csv.reader(lines), start=1) if any(cells)]
+    try:
+        lines = enumerate(csv.reader(io.StringIO(_text(path))), start=1)
+        table = [(number, cells) for number, cells in lines if any(cells)]
+    except csv.Error as error:
+        raise InvalidRequest(str(path), got=f"no CSV ({error})", expected="a CSV file") from error
     if not table:
         raise InvalidRequest(str(path), got="an empty file", expected="one line per player")
     header = table[0][1] if any(_is_name(cell) for cell in table[0][1]) else None
@@ -44,7 +49,10 @@ def read_rows(path: Path) -> dict[str, Any]:
         raise InvalidRequest(str(path), got="a header only", expected="one line per player after it")
     if header is None:
         return {"rows": rows}
-    return {"features": {name.strip(): [row[column] for row in rows] for column, name in enumerate(header)}}
+    features: dict[str, list[float]] = {}
+    for name, column in zip(header, zip(*rows, strict=True), strict=True):
+        _add(features, name, list(column), f"{path} line {table[0][0]}")
+    return {"features": features}
 
 
 def parse_features(pairs: Sequence[str]) -> dict[str, Any]:
@@ -58,7 +66,7 @@ def parse_features(pairs: Sequence[str]) -> dict[str, Any]:
         name, separator, value = pair.partition("=")
         if not separator:
             raise InvalidRequest("--feature", got=repr(pair), expected="name=value, as in --feature sessions_7d=3")
-        features[name.strip()] = [_number(value, f"--feature {name}")]
+        _add(features, name, [_number(value, f"--feature {name}")], "--feature")
     return {"features": features}
 
 
@@ -122,19 +130,27 @@ def _json_histories(path: Path) -> list[History]:
     return histories
 
 
-def _text(path: Path) -> Any:
+def _add(features: dict[str, list[float]], name: str, values: list[float], where: str) -> None:
+    name = name.strip()
+    if name in features:
+        raise InvalidRequest(where, got=f"{name!r} again", expected="each feature once")
+    features[name] = values
+
+
+def _text(path: Path) -> str:
     try:
-        return path.open(newline="", encoding="utf-8-sig")
+        return path.read_text("utf-8-sig")
     except OSError as error:
         raise InvalidRequest(str(path), got=error.strerror or str(error), expected="a readable file") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(str(path), got=str(error), expected="a text file in UTF-8") from error
 
 
 def _read_json(path: Path) -> object:
-    with _text(path) as file:
-        try:
-            return json.load(file)
-        except ValueError as error:
-            raise InvalidRequest(str(path), got=f"no JSON ({error})", expected="a JSON file") from error
+    try:
+        return json.loads(_text(path))
+    except ValueError as error:
+        raise InvalidRequest(str(path), got=f"no JSON ({error})", expected="a JSON file") from error
 
 
 def _is_name(cell: str) -> bool:
@@ -157,12 +173,12 @@ def _number(value: object, where: str) -> float:
 def _whole(value: object, where: str) -> int:
     try:
         return int(value)  # type: ignore[call-overload, no-any-return]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidRequest(where, got=repr(value), expected="whole seconds") from error
 
 
 def _moment(text: str, where: str) -> int:
-    if text.lstrip("-").isdigit():
+    with suppress(ValueError):
         return int(text)
     try:
         moment = datetime.fromisoformat(text)

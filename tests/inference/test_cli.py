@@ -74,6 +74,12 @@ def test_serve_takes_an_artifact_or_the_demo(arguments: tuple[str, ...]) -> None
         run("serve", *arguments)
 
 
+@pytest.mark.parametrize("option", ["host", "metrics-host"])
+def test_serve_takes_no_empty_address(option: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"{option.replace('-', '_')}: got '', expected a valid value"):
+        run("serve", "--demo", f"--{option}", "")
+
+
 def test_inspect_shows_tables_and_json(tmp_path: Path) -> None:
     write_artifact(tmp_path / "a")
     shown = run("inspect", str(tmp_path / "a"))

@@ -81,6 +81,21 @@ def test_rows_that_are_no_matrix_are_refused_here(client: Client) -> None:
         client.predict(rows=[1.0, 2.0, 3.0])
 
 
+@pytest.mark.parametrize(
+    ("forms", "said"),
+    [
+        ({"rows": [[1.0, 2.0], [3.0]]}, r"rows: got .*inhomogeneous.* expected numbers \(players, features\)"),
+        ({"rows": [["many"]]}, "rows: got .*'many'"),
+        ({"features": {"sessions_7d": ["many"]}}, "features: got .* expected one number per player for each feature"),
+        ({"histories": [History([10**20], [60])]}, "histories: got .*out of range.* whole seconds that fit 64 bits"),
+        ({"histories": [History([1.5], [60])]}, "histories: got .* whole seconds"),  # type: ignore[list-item]
+    ],
+)
+def test_what_cannot_be_sent_is_refused_here(client: Client, forms: dict[str, object], said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        client.predict(**forms)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("forms", [{"features": {}}, {"histories": []}, {"rows": np.ones((65, len(FEATURE_NAMES)))}])
 def test_a_refusal_carries_the_status_and_the_servers_words(client: Client, forms: dict[str, object]) -> None:
     with pytest.raises(CallFailed, match=r"INVALID_ARGUMENT: .* expected ") as refused:

@@ -46,6 +46,8 @@ def test_json_gives_rows_or_features(tmp_path: Path) -> None:
         ("a.csv", "sessions_7d\n", "got a header only"),
         ("a.csv", "1,2\n3\n", "line 2: got 1 cells, expected 2"),
         ("a.csv", "sessions_7d\nmany\n", "line 2: got 'many', expected a number"),
+        ("a.csv", "\nsessions_7d, sessions_7d\n1,2\n", "line 2: got 'sessions_7d' again, expected each feature once"),
+        ("a.csv", "1" * 200_000, "got no CSV"),
         ("a.json", "{", "got no JSON"),
         ("a.json", "[]", "expected a list of rows, or an object of feature: list of values"),
         ("a.json", "[1, 2]", "expected a list of rows"),
@@ -56,6 +58,13 @@ def test_json_gives_rows_or_features(tmp_path: Path) -> None:
 def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:
     with pytest.raises(InvalidRequest, match=said):
         inputs.read_rows(written(tmp_path, name, text))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json"])
+def test_a_file_in_another_encoding_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes("größe\n1\n".encode("latin-1"))
+    with pytest.raises(InvalidRequest, match="expected a text file in UTF-8"):
+        inputs.read_rows(tmp_path / name)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -69,6 +78,8 @@ def test_features_of_one_player() -> None:
         inputs.parse_features(["a"])
     with pytest.raises(InvalidRequest, match="--feature a: got 'x', expected a number"):
         inputs.parse_features(["a=x"])
+    with pytest.raises(InvalidRequest, match="--feature: got 'a' again, expected each feature once"):
+        inputs.parse_features(["a=1", "a =2"])
 
 
 def test_sessions_in_unix_seconds_or_as_dates() -> None:
@@ -83,6 +94,8 @@ def test_sessions_in_unix_seconds_or_as_dates() -> None:
         ("3600", "session 0: got '3600', expected START,SECONDS"),
         ("1,60;yesterday,60", "session 1 start: got 'yesterday', expected Unix seconds or an ISO time"),
         ("1,long", "session 0 duration: got 'long', expected whole seconds"),
+        ("--3,60", "session 0 start: got '--3', expected Unix seconds or an ISO time"),
+        ("²,60", "session 0 start: got '²', expected Unix seconds or an ISO time"),
     ],
 )
 def test_what_is_wrong_in_a_history_is_named(text: str, said: str) -> None:
@@ -108,6 +121,7 @@ def test_histories_from_a_file(tmp_path: Path) -> None:
         ('[{"start_seconds": [1], "duration_seconds": [60], "cop": []}]', "history 0: got .*cop"),
         ('[{"start_seconds": ["1"], "duration_seconds": [60]}]', "expected lists of whole numbers"),
         ('[{"start_seconds": [1], "duration_seconds": [60], "as_of_seconds": "x"}]', "as_of_seconds: got 'x'"),
+        ('[{"start_seconds": [1], "duration_seconds": [60], "as_of_seconds": 1e999}]', "as_of_seconds: got inf"),
     ],
 )
 def test_what_is_wrong_in_a_file_of_histories_is_named(tmp_path: Path, text: str, said: str) -> None:
