@@ -36,7 +36,7 @@ def data(
         typer.Option(help="Draw rows without labels from a file of `playfuse statistics`.", show_default=False),
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="That are drawn from statistics.")] = 50_000,
-    seed: Annotated[int, typer.Option(help="Of the simulator, or of the rows drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulator, or of the rows drawn.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder to write the dataset to; without it, only the report is made.", show_default=False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -203,6 +203,13 @@ class Dataset:
             StoreError: there is none, it is damaged, or its features are of another version.
         """
         arrays, about = store.read(folder)
+        try:
+            return cls._of(arrays, about)
+        except (KeyError, TypeError, ValueError) as error:
+            raise store.damaged(folder, error) from error
+
+    @classmethod
+    def _of(cls, arrays: dict[str, Any], about: dict[str, Any]) -> Dataset:
         recorded, cleaning = None, about["cleaning"]
         if "sessions" in cleaning:
             sessions = SessionTable(*(arrays[name] for name in _SESSION_ARRAYS))

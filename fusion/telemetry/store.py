@@ -48,7 +48,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     try:
         about: dict[str, Any] = json.loads((folder / ABOUT_FILE).read_bytes())
-        packed = (folder / ARRAYS_FILE).read_bytes()
+        packed, version = (folder / ARRAYS_FILE).read_bytes(), about["feature_version"]
         if sha256(packed) != about["arrays_sha256"]:
             raise StoreError(
                 str(folder / ARRAYS_FILE),
@@ -58,14 +58,17 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             )
         arrays = load(packed)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise StoreError(
-            str(folder), got=f"{type(error).__name__}: {error}", expected="a dataset folder", fix=_REBUILD
-        ) from error
-    if about["feature_version"] != FEATURE_VERSION:
+        raise damaged(folder, error) from error
+    if version != FEATURE_VERSION:
         raise StoreError(
             str(folder),
-            got=f"features of version {about['feature_version']}",
+            got=f"features of version {version}",
             expected=f"version {FEATURE_VERSION}, which this playfuse computes",
             fix=_REBUILD,
         )
     return arrays, about
+
+
+def damaged(folder: Path, error: Exception) -> StoreError:
+    """What to tell of a folder that does not hold what a dataset of this version does."""
+    return StoreError(str(folder), got=f"{type(error).__name__}: {error}", expected="a dataset folder", fix=_REBUILD)

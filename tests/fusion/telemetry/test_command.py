@@ -91,6 +91,12 @@ def test_what_is_missing_is_told(arguments: list[str], expected: str) -> None:
     assert expected in str(caught.value)
 
 
+def test_a_seed_is_no_negative_number() -> None:
+    result = data("--simulate", "40", "--seed", "-1")
+    assert result.exit_code == 2
+    assert "--seed" in result.output
+
+
 def test_help_teaches_by_example() -> None:
     result = data("--help")
     assert "playfuse data --simulate 2000" in result.stdout

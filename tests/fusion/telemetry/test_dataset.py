@@ -117,16 +117,24 @@ def break_arrays(folder: Path) -> None:
     (folder / ARRAYS_FILE).write_bytes(content)
 
 
-def break_version(folder: Path) -> None:
-    about = (folder / ABOUT_FILE).read_text()
-    (folder / ABOUT_FILE).write_text(about.replace('"feature_version": 1', '"feature_version": 0'))
+def told(before: str, after: str) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        about = (folder / ABOUT_FILE).read_text()
+        assert before in about
+        (folder / ABOUT_FILE).write_text(about.replace(before, after))
+
+    return change
 
 
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
         (break_arrays, "damaged"),
-        (break_version, "features of version 0"),
+        (told('"feature_version": 1', '"feature_version": 0'), "features of version 0"),
+        (told('"feature_version"', '"version"'), "KeyError: 'feature_version'"),
+        (told('"censored"', '"hidden"'), "KeyError: 'censored'"),
+        (told('"duplicate"', '"twice"'), "TypeError"),
+        (told('"binary"', '"flag"'), "ValidationError"),
         (lambda folder: (folder / ABOUT_FILE).unlink(), "FileNotFoundError"),
         (lambda folder: (folder / ABOUT_FILE).write_text("{}"), "KeyError"),
         (lambda folder: (folder / ABOUT_FILE).write_text("[]"), "TypeError"),
