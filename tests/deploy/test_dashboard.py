@@ -7,6 +7,7 @@ import json
 import re
 import urllib.parse
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,11 +23,11 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from playfuse.server_process import ServerProcess
 
 PROVISIONING = DASHBOARD.parent.parent / "provisioning"
+OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 METRIC = re.compile(r"\b(?:playfuse|process)_[a-z_]+")
 
 
@@ -91,9 +92,12 @@ def test_every_metric_of_the_server_is_on_a_panel(server: ServerProcess) -> None
 
 @pytest.mark.process
 @pytest.mark.xdist_group("deploy")
-def test_a_real_prometheus_evaluates_every_panel(server: ServerProcess, tmp_path: Path) -> None:
+def test_a_real_prometheus_evaluates_every_panel_and_what_is_documented(server: ServerProcess, tmp_path: Path) -> None:
+    documented = re.findall(r"^```promql\n(.*?)^```$", OPERATIONS.read_text(), re.DOTALL | re.MULTILINE)
+    assert documented
     with running_prometheus(tmp_path, server) as url:
         waiting = {(title, legend): expression for title, legend, expression in targets()}
+        waiting |= {(OPERATIONS.name, expression): expression for expression in documented}
 
         def all_have_answers() -> bool:
             some_traffic(server)
