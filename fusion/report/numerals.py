@@ -25,9 +25,12 @@ def count(value: float) -> str:
 
 
 def kilobytes(size_bytes: float) -> str:
-    """Bytes as KiB, or MiB where they are many: three digits."""
-    kib = size_bytes / 1024
-    return f"{kib / 1024:.3g} MiB" if kib >= 999.5 else f"{kib:.3g} KiB"
+    """Bytes as KiB, or MiB or GiB where they are many: three digits."""
+    size, unit = size_bytes / 1024, "KiB"
+    for larger in ("MiB", "GiB"):
+        if size >= 999.5:
+            size, unit = size / 1024, larger
+    return f"{size:.3g} {unit}"
 
 
 def percent(share: float) -> str:
@@ -38,7 +41,7 @@ def percent(share: float) -> str:
 def joules(value: float) -> str:
     """Joules in the prefix that gives one to three digits before the point."""
     for factor, unit in ((1.0, "J"), (1e-3, "mJ")):
-        if value >= factor:
+        if value >= 0.9995 * factor:
             return f"{value / factor:.3g} {unit}"
     return f"{value / 1e-6:.3g} µJ"
 

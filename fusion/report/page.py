@@ -17,7 +17,7 @@ from fusion.report.numerals import count, joules, kilobytes, percent, signed, ti
 
 if TYPE_CHECKING:
     from inference.contract.artifact import Manifest
-    from inference.contract.passport import BehaviourQuality, Passport
+    from inference.contract.passport import Passport
 
 _FOLDER: Final = Path(__file__).parent
 _ENERGY_SOURCES: Final = {"estimate": "estimated from CPU time", "rapl": "measured (RAPL)", "nvml": "measured (NVML)"}
@@ -94,8 +94,8 @@ def _verdict(passport: Passport) -> str:
 def _tiles(passport: Passport) -> Iterator[Tile]:
     rows = passport.behaviours
     if rows:
-        worst = min(rows, key=lambda row: row.change.value)
-        yield Tile("mean change", signed(_mean_change(rows)), f"worst {signed(worst.change.value)}, {worst.behaviour}")
+        worst, mean = min(rows, key=lambda row: row.change.value), passport.candidates[0].mean_change
+        yield Tile("mean change", signed(mean), f"worst {signed(worst.change.value)}, {worst.behaviour}")
     before, after = passport.teachers_cost, passport.fused_cost
     factor, word = times(before.parameters, after.parameters, "fewer", "more")
     yield Tile(f"{word} parameters", factor, f"{count(after.parameters)} instead of {count(before.parameters)}")
@@ -109,10 +109,6 @@ def _tiles(passport: Passport) -> Iterator[Tile]:
 
 def _source(passport: Passport) -> str:
     return _ENERGY_SOURCES.get(passport.energy.source, passport.energy.source)
-
-
-def _mean_change(rows: tuple[BehaviourQuality, ...]) -> float:
-    return sum(row.change.value for row in rows) / len(rows)
 
 
 def _told(decision: str) -> tuple[str, list[str]]:

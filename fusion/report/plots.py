@@ -79,8 +79,7 @@ def quality(passport: Passport) -> Plot:
             right.xaxis.set_major_formatter(lambda value, _: tick(value))
         legend(figure, pairs[0][0])
 
-    wide, narrow = (sum(panel_height(len(group), narrow=narrow) for group in groups) for narrow in (False, True))
-    return _both(draw, "quality", "Quality before and after fusion", description, wide, 2 * narrow)
+    return _both(draw, "quality", "Quality before and after fusion", description, _heights(*map(len, groups)))
 
 
 def stages(passport: Passport) -> Plot:
@@ -109,8 +108,7 @@ def stages(passport: Passport) -> Plot:
         bars(size, parameters, [count(stage.parameters) for stage in passport.stages])
         size.set_title("parameters")
 
-    wide, narrow = panel_height(len(names), narrow=False), panel_height(len(names), narrow=True)
-    return _both(draw, "stages", "What each stage did", description, wide, 2 * narrow)
+    return _both(draw, "stages", "What each stage did", description, _heights(len(names)))
 
 
 def layers(passport: Passport) -> Plot:
@@ -139,8 +137,7 @@ def layers(passport: Passport) -> Plot:
         size.set_title("bytes in the file")
         time.set_title("share of the CPU time")
 
-    wide, narrow = panel_height(len(names), narrow=False), panel_height(len(names), narrow=True)
-    return _both(draw, "layers", "Where bytes and microseconds go", description, wide, 2 * narrow)
+    return _both(draw, "layers", "Where bytes and microseconds go", description, _heights(len(names)))
 
 
 def calibration(one: Calibration, measure: str) -> str:
@@ -203,7 +200,7 @@ def candidates(passport: Passport, points: Sequence[Candidate]) -> Plot:
         figure.supylabel("mean change", fontsize=11, color=MUTED)
         legend(figure, panels[0], columns=1 if narrow else 4)
 
-    return _both(draw, "candidates", "Beside other ways", description, 320, 560)
+    return _both(draw, "candidates", "Beside other ways", description, (320, 560))
 
 
 def _parameters(point: Candidate) -> float:
@@ -214,17 +211,16 @@ def _cpu_us(point: Candidate) -> float:
     return point.cpu_us_per_lobby
 
 
-def _both(
-    draw: Callable[..., None],
-    name: str,
-    title: str,
-    description: str,
-    wide_px: int,
-    narrow_px: int,
-) -> Plot:
-    """The figure in both widths; `wide_px` and `narrow_px` are its heights."""
+def _heights(*rows: int) -> tuple[int, int]:
+    """Pixels of pairs of panels with so many rows each, on wide and on narrow pages."""
+    wide, narrow = (sum(panel_height(number, narrow=narrow) for number in rows) for narrow in (False, True))
+    return wide, 2 * narrow
+
+
+def _both(draw: Callable[..., None], name: str, title: str, description: str, heights_px: tuple[int, int]) -> Plot:
+    """The figure for wide and for narrow pages."""
     svgs = []
-    for narrow, width, height in ((False, WIDE_PX, wide_px), (True, NARROW_PX, narrow_px)):
+    for narrow, width, height in zip((False, True), (WIDE_PX, NARROW_PX), heights_px, strict=True):
         with drawing(width, height) as figure:
             draw(figure, narrow=narrow)
             suffix = "narrow" if narrow else "wide"

@@ -22,7 +22,15 @@ def test_a_change_on_an_axis_has_its_digits_and_no_more(value: float, text: str)
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(512, "0.5 KiB"), (32_216, "31.5 KiB"), (1_023_000, "999 KiB"), (1_084_344, "1.03 MiB")]
+    ("size", "text"),
+    [
+        (512, "0.5 KiB"),
+        (32_216, "31.5 KiB"),
+        (1_023_000, "999 KiB"),
+        (1_084_344, "1.03 MiB"),
+        (1_047_000_000, "998 MiB"),
+        (1_300_000_000, "1.21 GiB"),
+    ],
 )
 def test_bytes_have_three_digits(size: int, text: str) -> None:
     assert kilobytes(size) == text
@@ -34,7 +42,8 @@ def test_shares(share: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(2.5, "2.5 J"), (0.0012, "1.2 mJ"), (0.000314, "314 µJ"), (3e-8, "0.03 µJ")]
+    ("value", "text"),
+    [(2.5, "2.5 J"), (0.0012, "1.2 mJ"), (0.0009996, "1 mJ"), (0.000314, "314 µJ"), (3e-8, "0.03 µJ")],
 )
 def test_joules(value: float, text: str) -> None:
     assert joules(value) == text
