@@ -19,22 +19,23 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import grpc
 import numpy as np
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.callers import outcomes_while_stopping, packed, wrong_replies
 from benchmarks.h2load import Load, send
 from inference import engine as engines
 from inference.cli import demo_artifact
 from inference.console import console
+from inference.services.player_behavior import SERVICE
 from playfuse import server_process
+from playfuse.demo.metrics import Scrape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,12 +98,9 @@ def playfuse(artifact: Path, folder: Path) -> Iterator[ServerProcess]:
 
 def answered_well(server: ServerProcess) -> int:
     """Predict calls that ended OK so far, not counting degraded ones."""
-    with urllib.request.urlopen(server.metrics_url, timeout=10) as reply:
-        families = text_string_to_metric_families(reply.read().decode())
-    samples = [sample for family in families for sample in family.samples]
-    wanted = {"method": "Predict", "code": "OK"}
-    ok = sum(s.value for s in samples if s.name == "playfuse_request_seconds_count" and s.labels == wanted)
-    return int(ok - sum(s.value for s in samples if s.name == "playfuse_degraded_total"))
+    seen = Scrape.read(server.metrics_url)
+    ok = seen.total("playfuse_request_seconds_count", method="Predict", code="OK")
+    return int(ok - seen.total("playfuse_degraded_total"))
 
 
 def turn(port: int, pid: int, message: bytes, requests: int, load: Load) -> dict[str, float]:
@@ -151,10 +149,6 @@ def beside_the_echo(server: ServerProcess, engine: Engine, players: int, load: L
 
 
 def _reply_bytes(server: ServerProcess, message: bytes) -> int:
-    import grpc
-
-    from inference.services.player_behavior import SERVICE
-
     with grpc.insecure_channel(server.address) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/Predict")
         return len(call(message, timeout=30))

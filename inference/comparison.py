@@ -29,18 +29,14 @@ def as_json(a: Artifact, b: Artifact) -> dict[str, Any]:
         "artifacts": {side: _facts(artifact) for side, artifact in (("a", a), ("b", b))},
         "behaviours": {
             name: {
-                "a": rows[0].model_dump(mode="json") if rows[0] else None,
-                "b": rows[1].model_dump(mode="json") if rows[1] else None,
-                "difference": rows[1].fused.value - rows[0].fused.value if rows[0] and rows[1] else None,
-                "intervals_apart": _apart(rows[0].fused, rows[1].fused) if rows[0] and rows[1] else None,
+                **_dumped(here, there),
+                "difference": there.fused.value - here.fused.value if here and there else None,
+                "intervals_apart": _apart(here.fused, there.fused) if here and there else None,
             }
-            for name, rows in _qualities(a, b).items()
+            for name, (here, there) in _qualities(a, b).items()
         },
         "cost": {label: {"a": before, "b": after} for label, (before, after) in _costs(a, b).items()},
-        "stages": {
-            name: {"a": stages[0] and stages[0].model_dump(), "b": stages[1] and stages[1].model_dump()}
-            for name, stages in _stages(a, b).items()
-        },
+        "stages": {name: _dumped(*stages) for name, stages in _stages(a, b).items()},
         "recipe": {setting: {"a": said[0], "b": said[1]} for setting, said in recipe_differences(a, b).items()},
         "notes": notes(a, b),
     }
@@ -103,6 +99,10 @@ def _settings(part: object, path: str = "") -> Iterator[tuple[str, object]]:
             )
     else:
         yield path, part
+
+
+def _dumped(a: BehaviourQuality | StageQuality | None, b: BehaviourQuality | StageQuality | None) -> dict[str, Any]:
+    return {side: row.model_dump(mode="json") if row else None for side, row in (("a", a), ("b", b))}
 
 
 def _text(value: object) -> str:

@@ -86,14 +86,12 @@ class Manifest(BaseModel):
         if set(self.priors) != set(names):
             msg = f"priors: got {sorted(self.priors)}, expected one per behaviour: {sorted(names)}"
             raise ValueError(msg)
-        shape = (len(self.probe.rows), len(self.features)), (len(self.probe.expected), len(names))
-        if any(len(row) != len(self.features) for row in self.probe.rows) or any(
-            len(row) != len(names) for row in self.probe.expected
-        ):
-            msg = f"probe: expected rows of {shape[0][1]} features and {shape[1][1]} behaviours"
+        rows, answers = self.probe.rows, self.probe.expected
+        if {*map(len, rows)} - {len(self.features)} or {*map(len, answers)} - {len(names)}:
+            msg = f"probe: expected rows of {len(self.features)} features and {len(names)} behaviours"
             raise ValueError(msg)
-        if not self.probe.rows or shape[0][0] != shape[1][0]:
-            msg = f"probe: got {shape[0][0]} rows and {shape[1][0]} answers, expected as many, at least one"
+        if not rows or len(rows) != len(answers):
+            msg = f"probe: got {len(rows)} rows and {len(answers)} answers, expected as many, at least one"
             raise ValueError(msg)
         return self
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from playfuse.server_process import ServerProcess
 
 SPEC: Final = "gran_turismo_sport"
-_NEEDS: Final = ("torch", "tensorly", "polars", "locust")
+_NEEDS: Final = ("locust",)
+"""Beside the build half, without which there is no such command."""
 _SIMULATED_PLAYERS: Final = 4_000
 _USERS: Final = 16
 _SHOWN_PLAYERS: Final = 5
