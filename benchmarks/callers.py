@@ -24,10 +24,9 @@ _TIMEOUT_SECONDS: Final = 30.0
 _SIZES: Final = (1, 1, 1, 1, 2, 5, 16, 64)
 
 
-def packed(rows: NDArray[np.float32], *, nan_is_missing: bool = False) -> pb.PredictRequest:
+def packed(rows: NDArray[np.float32]) -> pb.PredictRequest:
     """Rows (players, features) as a request."""
-    values = pb.PackedRows(rows=len(rows), values=rows.astype("<f4").tobytes())
-    return pb.PredictRequest(packed_rows=values, nan_is_missing=nan_is_missing)
+    return pb.PredictRequest(packed_rows=pb.PackedRows(rows=len(rows), values=rows.astype("<f4").tobytes()))
 
 
 def wrong_replies(address: str, engine: Engine, *, requests: int, threads: int) -> int:

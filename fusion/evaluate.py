@@ -53,7 +53,7 @@ def quality(links: NDArray[np.floating], labels: NDArray[np.floating], behaviour
         behaviour: what is predicted.
 
     Returns:
-        The quality; NaN where it is not defined: only one class, or amounts that are all equal.
+        The quality; NaN where it is not defined: only one class, amounts that are all equal, or no label.
     """
     known = _known(links, labels)
     score = _score(links[known], labels[known], behaviour, np.zeros(int(known.sum()), dtype=np.int64), 1)
@@ -82,7 +82,7 @@ def paired_bootstrap(
         seed: of the draws.
 
     Raises:
-        FusionError: the quality is not defined on these rows (one class only, or amounts that are all equal).
+        FusionError: the quality is not defined on these rows (one class only, amounts that are all equal, no label).
     """
     known = _known(teacher_links, labels)
     players, index = np.unique(player[known], return_inverse=True)
@@ -92,12 +92,7 @@ def paired_bootstrap(
     everyone = np.ones((1, len(players)))
     values = [float(score(everyone)[0]) for score in scores]
     if not np.isfinite(values).all():
-        raise FusionError(
-            where=f"labels of {behaviour.name}",
-            got="one and the same value in every row",
-            expected="at least two different ones, or no quality is defined",
-            fix="Give more players, or leave this behaviour out.",
-        )
+        raise not_defined(behaviour.name, "these players")
     draws = draw_players(len(players), resamples, seed)
     teacher, fused = (score(draws) for score in scores)
     return PairedQuality(
@@ -105,6 +100,16 @@ def paired_bootstrap(
         fused=_interval(values[1], fused),
         change=_interval(values[1] - values[0], fused - teacher),
         rows=int(known.sum()),
+    )
+
+
+def not_defined(behaviour: str, players: str) -> FusionError:
+    """What to tell of labels that all are the same, or all censored; `players`: whose they are."""
+    return FusionError(
+        f"labels of {behaviour}",
+        got=f"no two different ones in the rows of {players}",
+        expected="at least two different ones, or no quality is defined",
+        fix="Give more players, or leave this behaviour out.",
     )
 
 

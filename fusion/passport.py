@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusion.cost import LOBBY_PLAYERS, cpu_us, energy
-from fusion.errors import FusionError
-from fusion.evaluate import measure, paired_bootstrap, quality
+from fusion.evaluate import measure, not_defined, paired_bootstrap, quality
 from fusion.report.calibration import calibrate
 from fusion.report.layers import layer_costs
 from fusion.teachers.library import links_of
@@ -43,7 +42,7 @@ class Jury:
         split: TEST for a verdict; VALIDATION where something is chosen by it.
 
     Raises:
-        FusionError: no quality is defined on these players for some behaviour: all of them did the same.
+        FusionError: no quality is defined on these players for some behaviour: no two of them are known to differ.
     """
 
     def __init__(self, dataset: Dataset, teachers: Sequence[Teacher], split: Split) -> None:
@@ -59,12 +58,7 @@ class Jury:
                     self.best[behaviour.name] = (teacher.card.name, links[:, column], reached)
         for name, (_, _, reached) in self.best.items():
             if not np.isfinite(reached):
-                raise FusionError(
-                    f"labels of {name}",
-                    got=f"one and the same value in every row of the {split.name.lower()} players",
-                    expected="at least two different ones, or no quality is defined",
-                    fix="Give more players, or leave this behaviour out.",
-                )
+                raise not_defined(name, f"the {split.name.lower()} players")
 
     def _labels(self, name: str) -> NDArray[np.float32]:
         column = [behaviour.name for behaviour in self.dataset.behaviours].index(name)

@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.callers import packed
 from inference.client import CallFailed, Client, History
 from inference.contract import features
 from inference.contract.features import FEATURE_NAMES
@@ -36,8 +37,6 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
     from playfuse.server_process import ServerProcess
 
@@ -58,10 +57,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def client(server: ServerProcess) -> Iterator[Client]:
     with Client(server.address, timeout_seconds=PATIENCE_SECONDS) as client:
         yield client
-
-
-def packed(rows: NDArray[np.float32]) -> pb.PredictRequest:
-    return pb.PredictRequest(packed_rows=pb.PackedRows(rows=len(rows), values=rows.astype("<f4").tobytes()))
 
 
 def test_it_says_what_it_serves(server: ServerProcess) -> None:

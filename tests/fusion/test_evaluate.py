@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,8 @@ from inference.contract.behaviours import DEFAULT_BEHAVIOURS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from inference.contract.behaviours import Behaviour
 
 BINARY = DEFAULT_BEHAVIOURS["churn_7d"]
 AMOUNT = DEFAULT_BEHAVIOURS["playtime_7d_hours"]
@@ -61,11 +64,10 @@ def test_censored_rows_do_not_count() -> None:
 
 @pytest.mark.parametrize("labels", [np.ones(5, dtype=np.float32), np.full(5, np.nan, dtype=np.float32)])
 @pytest.mark.parametrize("behaviour", [BINARY, AMOUNT], ids=lambda behaviour: behaviour.name)
-def test_quality_without_different_labels_is_not_defined(labels: NDArray[np.float32], behaviour: object) -> None:
-    chosen = BINARY if behaviour is BINARY else AMOUNT
-    assert np.isnan(quality(np.arange(5, dtype=np.float32), labels, chosen))
-    with pytest.raises(FusionError, match=f"labels of {chosen.name}"):
-        paired_bootstrap(np.arange(5.0), np.arange(5.0), labels, np.arange(5), chosen)
+def test_quality_without_different_labels_is_not_defined(labels: NDArray[np.float32], behaviour: Behaviour) -> None:
+    assert np.isnan(quality(np.arange(5, dtype=np.float32), labels, behaviour))
+    with pytest.raises(FusionError, match=f"labels of {behaviour.name}: got no two different ones"):
+        paired_bootstrap(np.arange(5.0), np.arange(5.0), labels, np.arange(5), behaviour)
 
 
 def test_measures_are_named_as_the_passport_names_them() -> None:
@@ -78,28 +80,27 @@ def test_predictions_of_another_length_are_refused() -> None:
 
 
 @pytest.mark.parametrize("behaviour", [BINARY, AMOUNT], ids=lambda behaviour: behaviour.name)
-def test_the_bootstrap_is_that_of_really_repeated_players(behaviour: object) -> None:
-    chosen = BINARY if behaviour is BINARY else AMOUNT
+def test_the_bootstrap_is_that_of_really_repeated_players(behaviour: Behaviour) -> None:
     links, labels, player = _example(120, 15)
     other = (links + np.random.default_rng(1).normal(size=len(links))).astype(np.float32)
-    got = paired_bootstrap(links, other, labels, player, chosen, resamples=50, seed=3)
+    got = paired_bootstrap(links, other, labels, player, behaviour, resamples=50, seed=3)
 
     players = np.unique(player)
     draws = np.random.default_rng(3).multinomial(len(players), np.full(len(players), 1 / len(players)), size=50)
     changes = []
     for draw in draws:
         rows = np.concatenate([np.tile(np.flatnonzero(player == p), k) for p, k in zip(players, draw, strict=True)])
-        changes.append(quality(other[rows], labels[rows], chosen) - quality(links[rows], labels[rows], chosen))
+        changes.append(quality(other[rows], labels[rows], behaviour) - quality(links[rows], labels[rows], behaviour))
     low, high = np.percentile(changes, (2.5, 97.5))
     assert got.change.low == pytest.approx(low, abs=1e-9)
     assert got.change.high == pytest.approx(high, abs=1e-9)
-    assert got.change.value == pytest.approx(quality(other, labels, chosen) - quality(links, labels, chosen))
+    assert got.change.value == pytest.approx(quality(other, labels, behaviour) - quality(links, labels, behaviour))
     assert got.rows == 120
 
 
 def test_intervals_cover_the_planted_quality_about_as_often_as_they_say() -> None:
     # Two normal distributions one deviation apart: AUC = Phi(1 / sqrt 2).
-    planted = 0.5 * (1.0 + np.tanh(0.0)) + 0.26024993890652326
+    planted = NormalDist().cdf(2**-0.5)
     covered = 0
     for seed in range(60):
         rng = np.random.default_rng(seed)

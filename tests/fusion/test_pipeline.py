@@ -225,7 +225,7 @@ def test_players_who_all_did_the_same_cannot_judge(
     alike = replace(dataset, labels=dataset.labels.copy())
     alike.labels[dataset.rows(Split.TEST), 0] = 1
     heard: list[str] = []
-    with pytest.raises(FusionError, match="labels of churn_7d: got one and the same value in every row of the test"):
+    with pytest.raises(FusionError, match="churn_7d: got no two different ones in the rows of the test players"):
         fuse(alike, teachers, RECIPE, tmp_path / "artifact", lambda stage, *_: heard.append(stage))
     assert set(heard) == {"targets"}, "nothing was trained for it"
 
