@@ -82,7 +82,7 @@ def _quality(passport: Passport) -> Table:
         numbers=("teacher", "fused", "change (95 %)"),
     )
     for row in passport.behaviours:
-        judged = f"{row.behaviour}, {row.measure}\n  [dim]{escape(row.best_teacher)}[/]"
+        judged = f"{escape(f'{row.behaviour}, {row.measure}')}\n  [dim]{escape(row.best_teacher)}[/]"
         table.add_row(judged, _value(row.teacher), _value(row.fused), _change(row.change))
     return table
 

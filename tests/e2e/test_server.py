@@ -31,6 +31,7 @@ from inference.engine import Engine
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.pb.playfuse.v1.player_behavior_pb2_grpc import PlayerBehaviorStub
 from inference.services.player_behavior import PUSHBACK_KEY
+from playfuse.demo.metrics import Scrape
 from tests.support.artifacts import BEHAVIOURS, build_graph
 from tests.support.servers import running_server, scrape
 from tests.support.waiting import until
@@ -130,12 +131,7 @@ def test_metrics_tell_everything(server: ServerProcess, client: Client) -> None:
     assert energy in ("rapl", "estimate")
     first = families["playfuse_energy_joules"].samples[0].value
     assert until(
-        lambda: next(
-            family.samples[0].value > first
-            for family in text_string_to_metric_families(scrape(server))
-            if family.name == "playfuse_energy_joules"
-        ),
-        seconds=PATIENCE_SECONDS,
+        lambda: Scrape.read(server.metrics_url).total("playfuse_energy_joules_total") > first, seconds=PATIENCE_SECONDS
     )
 
 

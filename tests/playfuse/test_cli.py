@@ -3,13 +3,15 @@ from __future__ import annotations
 from importlib.metadata import version
 
 import pytest
+import typer.core
+import typer.main
 from typer.testing import CliRunner
 
 from inference.contract.errors import PlayfuseError
 from playfuse.cli import build
 
 SERVING = ("serve", "predict", "inspect", "compare")
-BUILDING = ("data", "train", "fuse", "update", "report", "demo")
+BUILDING = ("data", "statistics", "train", "fuse", "update", "report", "demo")
 
 
 def run(*arguments: str, missing: list[str] | None = None) -> str:
@@ -18,7 +20,14 @@ def run(*arguments: str, missing: list[str] | None = None) -> str:
     return result.output
 
 
-def test_both_halves_are_there() -> None:
+@pytest.mark.parametrize("missing", [[], ["torch"]])
+def test_both_halves_are_there_whatever_is_installed(missing: list[str]) -> None:
+    commands = typer.main.get_command(build(missing))
+    assert isinstance(commands, typer.core.TyperGroup)
+    assert set(commands.commands) == {*SERVING, *BUILDING}
+
+
+def test_help_names_both_halves() -> None:
     text = run("--help")
     assert all(f" {command} " in text for command in SERVING + BUILDING)
     assert "playfuse serve --demo" in text

@@ -8,7 +8,7 @@ import pytest
 from inference.contract.errors import PlayfuseError
 from playfuse.demo import load
 from playfuse.demo.metrics import Scrape
-from tests.support.servers import running_server, scrape
+from tests.support.servers import running_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.process, pytest.mark.xdist_group("load")]
 def test_report_agrees_with_what_the_server_counted(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         report = load.run(server, tmp_path, users=8, seconds=3)
-        after = Scrape.parse(scrape(server))
+        after = Scrape.read(server.metrics_url)
     assert report.failures == 0
     assert report.requests == after.total("playfuse_request_seconds_count", method="Predict", code="OK") > 0
     assert report.predictions == after.total("playfuse_predictions_total")
