@@ -31,13 +31,19 @@ def expressions(spec: Spec, schema: pl.Schema) -> list[pl.Expr]:
         assert names.duration is not None
         duration = _duration_seconds(names.duration, schema[names.duration], spec)
     coop = pl.lit(None, dtype=pl.Int8) if names.coop is None else _flag(names.coop)
-    player = pl.col(names.player).cast(pl.String).str.strip_chars()
     return [
-        pl.when(player != "").then(player).cast(pl.Categorical).alias("player"),
+        ids(names.player, schema[names.player]).cast(pl.Categorical).alias("player"),
         start.alias("start"),
         duration.alias("duration"),
         coop.alias("coop"),
     ]
+
+
+def ids(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Players' ids as text; null where there is none, which data frames write as NaN."""
+    column = pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
+    text = column.cast(pl.String).str.strip_chars()
+    return pl.when(text != "").then(text).alias(name)
 
 
 def codes(players: pl.Series) -> tuple[NDArray[np.int64], tuple[str, ...]]:

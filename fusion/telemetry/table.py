@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from fusion.errors import FusionError
+from fusion.telemetry import columns
 from fusion.telemetry.dataset import Dataset, TableCleaning, censored, split_players
 from fusion.telemetry.log import file_sha256, read_columns
 
@@ -38,7 +39,7 @@ def read_table(path: Path, spec: TableSpec, *, split: int = 0) -> Dataset:
         TableError: it has no row left, a player has several rows, a number is none, or a behaviour has but one answer.
     """
     frame = read_columns(path, spec.needed, lambda _: [pl.col(name) for name in spec.needed])
-    players = frame[spec.player].cast(pl.String).str.strip_chars()
+    players = frame.select(columns.ids(spec.player, frame.schema[spec.player])).to_series()
     values = {name: _numbers(path, frame[name], spec.missing) for name in spec.needed if name != spec.player}
     kept, cleaning = _kept(path, spec, players, values)
     ids = players.filter(kept).to_list()
@@ -106,7 +107,7 @@ def _kept(
     path: Path, spec: TableSpec, players: pl.Series, values: dict[str, NDArray[np.float64]]
 ) -> tuple[NDArray[np.bool_], TableCleaning]:
     """Which rows stay, and what became of the others."""
-    named = ((players != "").fill_null(value=False)).to_numpy()
+    named = players.is_not_null().to_numpy()
     once = players.is_unique().to_numpy()
     if spec.repeated_players == "refuse" and (named & ~once).any():
         rows = np.flatnonzero((players == players[int(np.flatnonzero(named & ~once)[0])]).to_numpy())

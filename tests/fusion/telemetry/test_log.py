@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -145,6 +146,13 @@ def test_gzip_and_parquet_give_what_csv_gives(tmp_path: Path) -> None:
     logs.append(read_log(tmp_path / "numbers.parquet", spec))
     assert len({tuple(sessions(log)) for log in logs}) == 1
     assert len({log.sha256 for log in logs}) == 5
+
+
+def test_an_id_that_is_nan_is_none(tmp_path: Path) -> None:
+    times = {"began": [T0] * 4, "ended": [T0 + timedelta(hours=1)] * 4}
+    pl.DataFrame({"pid": [1.0, math.nan, math.nan, None], **times}).write_parquet(tmp_path / "log.parquet")
+    log = read_log(tmp_path / "log.parquet", SPEC)
+    assert (log.player_ids, log.cleaning.no_player) == (("1.0",), 3)
 
 
 def test_the_window_bounds_what_is_kept_and_what_is_told(tmp_path: Path) -> None:

@@ -96,6 +96,15 @@ def test_whole_numbers_and_flags_are_numbers_and_nan_is_unknown(tmp_path: Path) 
     np.testing.assert_array_equal(dataset.labels, np.array([[1, np.nan], [0, 0], [1, 3]], dtype=np.float32))
 
 
+def test_an_id_that_is_nan_is_none(tmp_path: Path) -> None:
+    ids = pl.Series([7.0, np.nan, np.nan, None, 8.0, 9.0, 10.0, 11.0])
+    pl.DataFrame({name: 2 * values for name, values in ROWS.items()} | {"id": ids}).write_parquet(
+        tmp_path / "table.parquet"
+    )
+    dataset = read_table(tmp_path / "table.parquet", ASK)
+    assert dataset.cleaning.dropped == {"no_player": 3, "repeated_player": 0, "not_kept": 0}
+
+
 def test_players_are_split_by_the_hash_of_their_id(tmp_path: Path) -> None:
     ids = [f"player {index}" for index in range(200)]
     path = table(tmp_path, **{name: (values * 50) for name, values in ROWS.items()} | {"id": ids})
