@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
 
@@ -41,6 +40,13 @@ def demo_artifact() -> Path:
     return Path(str(resources.files("inference") / "demo"))
 
 
+def _address(text: str) -> str:
+    if not text:
+        msg = "an empty address; 0.0.0.0 is all of this machine's"
+        raise typer.BadParameter(msg)
+    return text
+
+
 @app.command()
 def serve(
     artifact: Annotated[
@@ -50,10 +56,10 @@ def serve(
         bool, typer.Option("--demo", help="Serve the model that ships with playfuse (simulated players).")
     ] = False,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. There is no TLS here: keep it in a trusted network.")
+        str, typer.Option(callback=_address, help="Address to listen on. Without TLS: keep it in a trusted network.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="gRPC port; 0 takes any free one.", min=0, max=65_535)] = 50_051,
-    metrics_host: Annotated[str, typer.Option(help="Address of the metrics.")] = "127.0.0.1",
+    metrics_host: Annotated[str, typer.Option(callback=_address, help="Address of the metrics.")] = "127.0.0.1",
     metrics_port: Annotated[
         int, typer.Option(help="HTTP port of /metrics; 0 takes any free one.", min=0, max=65_535)
     ] = 9_464,
@@ -96,29 +102,23 @@ def serve(
             got="both an artifact and --demo" if demo else "neither an artifact nor --demo",
             expected="one of them",
         )
-    try:
-        settings = ServerSettings(
-            host=host,
-            port=port,
-            metrics_host=metrics_host,
-            metrics_port=metrics_port,
-            threads=threads,
-            drain_seconds=drain_seconds,
-            grace_seconds=grace_seconds,
-            watts_per_core=watts_per_core,
-            limits=Limits(
-                max_rows_per_request=max_rows,
-                max_batch_rows=max(max_rows, Limits().max_batch_rows),
-                max_message_bytes=max_message_bytes,
-                max_queue_rows=max(max_rows, max_queue_rows),
-                max_waiting_requests=max_waiting_requests,
-            ),
-        )
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        raise InvalidRequest(
-            f"playfuse serve, {fault['loc'][0]}", got=repr(fault["input"]), expected=f"a valid value ({fault['msg']})"
-        ) from error
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        metrics_host=metrics_host,
+        metrics_port=metrics_port,
+        threads=threads,
+        drain_seconds=drain_seconds,
+        grace_seconds=grace_seconds,
+        watts_per_core=watts_per_core,
+        limits=Limits(
+            max_rows_per_request=max_rows,
+            max_batch_rows=max(max_rows, Limits().max_batch_rows),
+            max_message_bytes=max_message_bytes,
+            max_queue_rows=max(max_rows, max_queue_rows),
+            max_waiting_requests=max_waiting_requests,
+        ),
+    )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if not servers.serve(artifact or demo_artifact(), settings, on_ready=_announce):
         raise typer.Exit(_UNANSWERED_EXIT_CODE)
