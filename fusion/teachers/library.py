@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from fusion.errors import FusionError
+from fusion.errors import FusionError, disk_faults
 from fusion.evaluate import quality
 from fusion.teachers.families import FAMILIES, IMPORTED
 from fusion.teachers.onnx_teacher import OnnxTeacher
@@ -227,18 +227,11 @@ def write(teacher: OnnxTeacher, folder: Path) -> None:
     """
     model, card = (folder / f"{teacher.card.name}{suffix}" for suffix in (".onnx", ".json"))
     contents = {model: teacher.model, card: (teacher.card.model_dump_json(indent=1) + "\n").encode()}
-    try:
-        with staging.beside(folder / teacher.card.name) as place:
-            for path, content in contents.items():
-                staging.write_flushed(place / path.name, content)
-            _put(place / model.name, model, place / card.name, card)
-    except OSError as error:
-        raise FusionError(
-            where=str(folder),
-            got=f"{type(error).__name__}: {error.strerror or error}",
-            expected="a writable folder with room for the teachers",
-            fix="Free some space or name another folder.",
-        ) from error
+    expected, fix = "a writable folder with room for the teachers", "Free some space or name another folder."
+    with disk_faults(folder, expected=expected, fix=fix), staging.beside(folder / teacher.card.name) as place:
+        for path, content in contents.items():
+            staging.write_flushed(place / path.name, content)
+        _put(place / model.name, model, place / card.name, card)
 
 
 def _put(made_model: Path, model: Path, made_card: Path, card: Path) -> None:
