@@ -78,8 +78,6 @@ def _train_one(
 
 def _fit(task: Task, spec: TeacherSpec, seed: int, progress: Progress) -> OnnxTeacher:
     settings = spec.family_settings()
-    for players, rows in (("training", task.training), ("validation", task.validation)):
-        task.dataset.require(rows, players)
     capped = whole_players(task.training, task.dataset.player, settings.training_rows, seed)
     fitted: Fitted = FAMILIES[spec.family].fit(replace(task, training=capped), settings, seed, progress)
     dataset = task.dataset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -11,6 +11,9 @@ from fusion.errors import FusionError
 from fusion.teachers.families import FAMILIES
 from fusion.teachers.teacher import Settings
 from inference.contract.behaviours import Behaviour, Identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class TeacherSpec(BaseModel):
@@ -27,6 +30,7 @@ class TeacherSpec(BaseModel):
 
     @model_validator(mode="after")
     def _known(self) -> TeacherSpec:
+        _check_differ("behaviours named twice", self.behaviours or ())
         if self.family not in FAMILIES:
             msg = f"family: got {self.family}, expected one of {', '.join(FAMILIES)}"
             raise ValueError(msg)
@@ -65,12 +69,15 @@ class TeacherSet(BaseModel):
 
     @model_validator(mode="after")
     def _names_differ(self) -> TeacherSet:
-        names = [spec.name for spec in self.teachers]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            msg = f"two teachers of one name: {', '.join(twice)}"
-            raise ValueError(msg)
+        _check_differ("two teachers of one name", [spec.name for spec in self.teachers])
         return self
+
+
+def _check_differ(fault: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        msg = f"{fault}: {', '.join(twice)}"
+        raise ValueError(msg)
 
 
 class Preset(StrEnum):

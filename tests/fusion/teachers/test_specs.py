@@ -55,6 +55,7 @@ def test_settings_are_those_of_the_family() -> None:
         ({"name": "a", "family": "logistic", "settings": {"hidden": [3]}}, "hidden"),
         ({"name": "A b", "family": "mlp"}, "name"),
         ({"name": "a", "family": "mlp", "behaviours": []}, "behaviours"),
+        ({"name": "a", "family": "mlp", "behaviours": ["x", "y", "x"]}, "behaviours named twice: x"),
         ({"name": "a", "family": "mlp", "colour": "red"}, "colour"),
     ],
 )
