@@ -73,7 +73,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"; did you mean {lowered[close[0]]!r}?" if close else ""
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: str, fix: str) -> FusionError:
+def explain(error: ValidationError, model: type[BaseModel], where: str, fix: str = "") -> FusionError:
     """Turn the fault that explains most into one sentence; `where` names the document, `fix` is for any fault."""
     faults = error.errors(include_url=False)
     # A misspelt key also leaves another one missing: the misspelling is the cause.
