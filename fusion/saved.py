@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fusion.encoding import PiecewiseLinearEncoding
-from fusion.errors import FusionError
+from fusion.errors import FusionError, disk_faults
 from fusion.lowrank.cp import Cp
 from fusion.lowrank.form import Dense, Form
 from fusion.lowrank.layer import LowRankLayer
@@ -68,12 +69,18 @@ class SavedNetwork:
             FusionError: the file cannot be written.
         """
         content = self._to_bytes()
+        faults = partial(
+            disk_faults,
+            path,
+            expected="a writable place with room for the network",
+            fix="Free some space or name another path; nothing half-written was left.",
+        )
         with ExitStack() as stack:
-            with _told(path):
+            with faults():
                 made = stack.enter_context(staging.beside(path)) / path.name
                 staging.write_flushed(made, content)
             yield
-            with _told(path):
+            with faults():
                 made.replace(path)
 
     def _to_bytes(self) -> bytes:
@@ -123,19 +130,6 @@ class SavedNetwork:
                 str(path), got=f"version {described.get('version')}", expected=f"{_VERSION}", fix="Fuse again."
             )
         return cls(_network(described, arrays), frozenset(described["dense"]))
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise FusionError(
-            str(path),
-            got=f"{type(error).__name__}: {error.strerror or error}",
-            expected="a writable place with room for the network",
-            fix="Free some space or name another path; nothing half-written was left.",
-        ) from error
 
 
 def _network(described: Mapping[str, Any], arrays: Arrays) -> FusedNetwork:

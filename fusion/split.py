@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydantic import JsonValue
 
+    from fusion.teachers.teacher import TeacherCard
     from fusion.telemetry.dataset import Dataset
-    from inference.contract.behaviours import Behaviour
 
 _PROBE_ROWS: Final = 512
 _LOST_NOTHING: Final = 1e-9
@@ -118,7 +118,7 @@ def split(
     answers = links_of(teacher, dataset, task.validation)
     sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), settings.calibration_rows)).astype(np.int64)]
     seen = trace(dense, task.features(sample, card.features))
-    _check_read(seen.links, links_of(teacher, dataset, sample), card.behaviours)
+    _check_read(seen.links, links_of(teacher, dataset, sample), card)
     cut = cut_within(dense, seen, settings.tolerance)
     network = BranchedNetwork(cut.network, cut.owners)
     tuned = False
@@ -148,11 +148,13 @@ def split(
     return SplitTeacher(_with(whole, {"split": said}, report.quality_after), parts, report)
 
 
-def _check_read(ours: NDArray[np.float64], theirs: NDArray[np.float32], behaviours: Sequence[Behaviour]) -> None:
+def _check_read(ours: NDArray[np.float64], theirs: NDArray[np.float32], card: TeacherCard) -> None:
     """What was read computes what the file does; probabilities near 1 are compared as such, as their last bits go."""
-    for column, behaviour in enumerate(behaviours):
-        pair = ours[:, column], theirs[:, column].astype(np.float64)
-        check_close(*((from_link(links, behaviour) for links in pair) if behaviour.is_binary else pair))
+    for column, behaviour in enumerate(card.behaviours):
+        read, said = ours[:, column], theirs[:, column].astype(np.float64)
+        if behaviour.is_binary:
+            read, said = from_link(read, behaviour), from_link(said, behaviour)
+        check_close(read, said, where=f"teacher {card.name}, read back from its file")
 
 
 def _rows(network: BranchedNetwork, task: Task, features: Sequence[str], rows: NDArray[np.int64]) -> Rows:

@@ -63,7 +63,7 @@ def parse(text: str, model: type[Document], *, where: str, fix: str = "") -> Doc
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise _explain(error, model, where, fix) from error
+        raise explain(error, model, where, fix) from error
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -73,8 +73,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"; did you mean {lowered[close[0]]!r}?" if close else ""
 
 
-def _explain(error: ValidationError, model: type[BaseModel], where: str, fix: str) -> FusionError:
-    """Turn the fault that explains most into one sentence."""
+def explain(error: ValidationError, model: type[BaseModel], where: str, fix: str = "") -> FusionError:
+    """Turn the fault that explains most into one sentence; `where` names the document, `fix` is for any fault."""
     faults = error.errors(include_url=False)
     # A misspelt key also leaves another one missing: the misspelling is the cause.
     fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])

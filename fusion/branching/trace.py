@@ -12,8 +12,6 @@ from torch import Tensor
 from fusion.branching.columnwise import compute
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from fusion.branching.reading import DenseNetwork
@@ -75,7 +73,5 @@ def trace(network: DenseNetwork, features: NDArray[np.float32]) -> Trace:
 
 def answered(network: DenseNetwork, scores: Tensor) -> Tensor:
     """(rows, behaviours) scores → links."""
-    columns: Sequence[Tensor] = [
-        compute(layers, scores[:, column : column + 1]) for column, layers in enumerate(network.answers)
-    ]
-    return torch.cat(list(columns), dim=1)
+    columns = [compute(layers, scores[:, column : column + 1]) for column, layers in enumerate(network.answers)]
+    return torch.cat(columns, dim=1)

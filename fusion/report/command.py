@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusion.errors import FusionError
+from fusion.errors import disk_faults
 from fusion.report import page
 from inference.console import console
 from inference.contract import artifact as artifacts
@@ -23,13 +23,7 @@ def run(*, artifact: Path, out: Path) -> None:
     """
     verified = artifacts.read(artifact)
     content = page.render(verified.manifest, verified.passport)
-    try:
+    fix = "Free some space, or name another path with --out; nothing half-written was left."
+    with disk_faults(out, expected="a file that can be written", fix=fix):
         staging.put_file(out, content.encode())
-    except OSError as error:
-        raise FusionError(
-            str(out),
-            got=f"{type(error).__name__}: {error.strerror or error}",
-            expected="a file that can be written",
-            fix="Free some space, or name another path with --out; nothing half-written was left.",
-        ) from error
     console.print(f"{out} written", markup=False, highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import ValidationError
 
 from fusion import yaml_file
-from fusion.errors import FusionError
+from fusion.errors import FusionError, disk_faults
 from fusion.teachers.families import FAMILIES, IMPORTED
 from fusion.teachers.import_card import ImportCard
 from fusion.teachers.importer import import_model
@@ -70,21 +70,15 @@ def load(folder: Path, dataset: Dataset | None = None) -> list[OnnxTeacher]:
 
 
 def _read(path: Path) -> OnnxTeacher:
+    model = path.with_suffix(".onnx")
+    with disk_faults(path, expected="a readable card", fix="Train the teacher again."):
+        described = path.read_bytes()
+    with disk_faults(model, expected=f"the model that {path.name} speaks of", fix="Train the teacher again."):
+        content = model.read_bytes()
     try:
-        card = TeacherCard.model_validate_json(path.read_bytes())
-        model = path.with_suffix(".onnx").read_bytes()
+        card = TeacherCard.model_validate_json(described)
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        raise FusionError(
-            where=f"{path}: {'.'.join(str(step) for step in fault['loc'])}",
-            got=fault["msg"],
-            expected="the card of a teacher",
-            fix="Train it again, or delete it.",
-        ) from error
-    except OSError as error:
-        raise FusionError(
-            where=str(error.filename), got=error.strerror, expected="a readable file", fix="Train it again."
-        ) from error
+        raise yaml_file.explain(error, TeacherCard, str(path), "Train it again, or delete it.") from error
     families = (*FAMILIES, IMPORTED)
     if card.name != path.stem or card.family not in families:
         raise FusionError(
@@ -93,7 +87,7 @@ def _read(path: Path) -> OnnxTeacher:
             expected=f"name {path.stem}, as the file's, and a family out of {', '.join(families)}",
             fix="Give every teacher its own name: two of one name cannot be told apart.",
         )
-    return OnnxTeacher(model, card)
+    return OnnxTeacher(content, card)
 
 
 def _import(path: Path, dataset: Dataset | None) -> OnnxTeacher:
@@ -106,12 +100,8 @@ def _import(path: Path, dataset: Dataset | None) -> OnnxTeacher:
             expected="the one it is to be used with: it says what the behaviours mean",
             fix="Call load(folder, dataset).",
         )
-    try:
+    with disk_faults(model, expected=f"the model that {path.name} speaks of", fix=_DOCS):
         content = model.read_bytes()
-    except OSError as error:
-        raise FusionError(
-            str(model), got=error.strerror, expected=f"the model that {path.name} speaks of", fix=_DOCS
-        ) from error
     return import_model(path.stem, content, card, dataset, where=str(model))
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
-import onnxruntime
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from fusion.errors import FusionError
 from fusion.onnx_graph import ML_DOMAIN
+from fusion.teachers.session import open_session
 from fusion.yaml_file import nearest
 
 if TYPE_CHECKING:
@@ -69,12 +69,7 @@ class ForeignModel:
         self._proto = _parse(content, where)
         self.infinite = _check_weights(self._proto, where)
         _check_operators(self._proto, where)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime's exceptions share no public base class
-            raise FusionError(where, got=str(error), expected="an ONNX model that ONNX Runtime can load") from error
+        self._session = open_session(content, where)
         constants = {tensor.name for tensor in self._proto.graph.initializer}
         self.inputs = tuple(
             _read_input(value, where) for value in self._proto.graph.input if value.name not in constants
@@ -110,7 +105,7 @@ class ForeignModel:
         rows = len(next(iter(feed.values())))
         try:
             answers = self._session.run(list(self.outputs), feed)
-        except Exception as error:  # as above
+        except Exception as error:  # the runtime's exceptions share no public base class
             raise FusionError(
                 self.where, got=f"failing on {rows} rows: {error}", expected="an answer for any number of rows"
             ) from error

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from fusion.errors import FusionError
 from fusion.teachers.graph_view import GraphView
 from fusion.teachers.library import inputs_of
 from fusion.teachers.node_readers import READERS
 from fusion.teachers.onnx_teacher import FEATURES, LINKS, SEQUENCES
+from fusion.teachers.session import open_session
 from fusion.teachers.structure import BlackBox
 
 if TYPE_CHECKING:
@@ -78,9 +78,7 @@ def hidden_layer(teacher: OnnxTeacher, dataset: Dataset, rows: NDArray[np.int64]
         raise FusionError(f"teacher {teacher.card.name}", got=found.reason, expected="a network with a hidden layer")
     model = onnx.load_model_from_string(teacher.model)
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(found))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString(), f"teacher {teacher.card.name}")
     wanted = {value.name for value in session.get_inputs()}
     parts = []
     for features, sequences in inputs_of(teacher.card, dataset, rows):

@@ -116,7 +116,7 @@ def _check_parity(
         if answer.kind is Scale.PROBABILITY:
             # The last bit of a probability near 1 is much of its logit: such are compared as the model gives them.
             ours, theirs = from_link(ours, behaviour), from_link(theirs, behaviour)
-        check_close(ours, theirs)
+        check_close(ours, theirs, where=f"teacher {teacher.card.name}")
 
 
 def _behaviour(answer: Answer, dataset: Dataset, where: str) -> Behaviour:

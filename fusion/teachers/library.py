@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from fusion.errors import FusionError
+from fusion.errors import FusionError, disk_faults
 from fusion.evaluate import quality
 from fusion.teachers.families import FAMILIES, IMPORTED
 from fusion.teachers.onnx_teacher import OnnxTeacher
@@ -78,8 +78,6 @@ def _train_one(
 
 def _fit(task: Task, spec: TeacherSpec, seed: int, progress: Progress) -> OnnxTeacher:
     settings = spec.family_settings()
-    for players, rows in (("training", task.training), ("validation", task.validation)):
-        task.dataset.require(rows, players)
     capped = whole_players(task.training, task.dataset.player, settings.training_rows, seed)
     fitted: Fitted = FAMILIES[spec.family].fit(replace(task, training=capped), settings, seed, progress)
     dataset = task.dataset
@@ -227,18 +225,11 @@ def write(teacher: OnnxTeacher, folder: Path) -> None:
     """
     model, card = (folder / f"{teacher.card.name}{suffix}" for suffix in (".onnx", ".json"))
     contents = {model: teacher.model, card: (teacher.card.model_dump_json(indent=1) + "\n").encode()}
-    try:
-        with staging.beside(folder / teacher.card.name) as place:
-            for path, content in contents.items():
-                staging.write_flushed(place / path.name, content)
-            _put(place / model.name, model, place / card.name, card)
-    except OSError as error:
-        raise FusionError(
-            where=str(folder),
-            got=f"{type(error).__name__}: {error.strerror or error}",
-            expected="a writable folder with room for the teachers",
-            fix="Free some space or name another folder.",
-        ) from error
+    expected, fix = "a writable folder with room for the teachers", "Free some space or name another folder."
+    with disk_faults(folder, expected=expected, fix=fix), staging.beside(folder / teacher.card.name) as place:
+        for path, content in contents.items():
+            staging.write_flushed(place / path.name, content)
+        _put(place / model.name, model, place / card.name, card)
 
 
 def _put(made_model: Path, model: Path, made_card: Path, card: Path) -> None:

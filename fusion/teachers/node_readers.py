@@ -28,6 +28,7 @@ from fusion.teachers.structure import (
 if TYPE_CHECKING:
     import onnx
 
+    from fusion.teachers.graph_view import GraphView
     from fusion.teachers.structure import Layer
     from fusion.teachers.structure_reader import Reader
 
@@ -241,22 +242,25 @@ def _pick(reader: Reader, node: onnx.NodeProto) -> Chain:
     indices = reader.view.constant(node.input[1]) if node.op_type == "Gather" else None
     if indices is None or indices.ndim != 1 or attribute(node, "axis", 0) not in (-1, 1):
         raise NotLayers(f"{node.op_type} ({_place(node)}) does not pick columns")
-    columns, value = tuple(int(index) for index in indices), node.input[0]
-    if min(columns) < 0:
+    if min(indices) < 0:
         raise NotLayers(f"Gather ({_place(node)}) counts columns from the end")
-    joined = reader.view.node(value, "Concat")
-    for part in joined.input if joined is not None else ():
-        # Where all of them are of one part, the others need not be read: of two probabilities, say.
-        width = reader.view.columns(part)
-        if width is None or min(columns) < width:
-            value = part if width is not None and max(columns) < width else value
-            break
-        columns = tuple(column - width for column in columns)
-    if value == node.input[0]:
-        columns = tuple(int(index) for index in indices)
+    value, columns = _within_a_part(reader.view, node.input[0], tuple(indices.tolist()))
     if reader.view.columns(value) == len(columns) and columns == tuple(range(len(columns))):
         return reader.chain(value)
     return reader.chain(value).then(Select(columns))
+
+
+def _within_a_part(view: GraphView, value: str, columns: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """Where all columns of a join are of one part, these of that part: the others need not be read."""
+    joined, before = view.node(value, "Concat"), 0
+    for part in joined.input if joined is not None else ():
+        width = view.columns(part)
+        if width is None:
+            break
+        if before <= min(columns) and max(columns) < before + width:
+            return part, tuple(column - before for column in columns)
+        before += width
+    return value, columns
 
 
 READERS: Final[Mapping[str, Callable[[Reader, onnx.NodeProto], Chain]]] = MappingProxyType(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import onnxruntime
 
 from fusion.errors import FusionError
+from fusion.teachers.session import open_session
 from inference.contract.artifact import sha256
 
 if TYPE_CHECKING:
@@ -42,15 +42,7 @@ class OnnxTeacher:
                 expected=f"{card.onnx_sha256}, as its card says",
                 fix="The file is damaged or of another training: copy both files again or train anew.",
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        # As for OpenMP (see `fusion`): a thread that spins while it waits takes a core from whoever works beside it.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4
-        try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime's exceptions share no public base class
-            raise FusionError(where, got=str(error), expected="an ONNX model this runtime can load") from error
+        self._session = open_session(model, where, threads=threads)
         self._card = card
         self._model = model
         width = {FEATURES: len(card.features)} if card.features else {}

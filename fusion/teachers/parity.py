@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import onnxruntime
 
 from fusion.errors import FusionError
 from fusion.teachers.onnx_teacher import FEATURES, LINKS, SEQUENCES
+from fusion.teachers.session import open_session
 from inference.contract.artifact import PARITY_TOLERANCE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_EXPORT: Final = "ONNX export of the teacher"
 
 
 def check_parity(
@@ -35,15 +37,15 @@ def check_parity(
     Raises:
         FusionError: it is over `PARITY_TOLERANCE`.
     """
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    feed = {FEATURES: features} if features.shape[1] else {}
+    session = open_session(model, _EXPORT)
+    feed = {FEATURES: features}
     if sequences is not None:
         feed[SEQUENCES] = sequences
     return check_close(session.run([LINKS], feed)[0], expected)
 
 
-def check_close(got: NDArray[np.floating[Any]], expected: NDArray[np.floating[Any]]) -> float:
-    """Compare what a graph answers with what it should.
+def check_close(got: NDArray[np.floating[Any]], expected: NDArray[np.floating[Any]], *, where: str = _EXPORT) -> float:
+    """Compare what a graph answers with what it should; `where` names the model in errors.
 
     Returns:
         The largest |got - expected| / max(1, |expected|).
@@ -54,7 +56,7 @@ def check_close(got: NDArray[np.floating[Any]], expected: NDArray[np.floating[An
     error = float(np.max(np.abs(got - expected) / np.maximum(1.0, np.abs(expected)), initial=0.0))
     if not error <= PARITY_TOLERANCE:
         raise FusionError(
-            where="ONNX export of the teacher",
+            where,
             got=f"a deviation of {error:.2e} from the trained model",
             expected=f"at most {PARITY_TOLERANCE:.0e}",
             fix="The installed ONNX Runtime computes something else; try another version of it.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from onnx import numpy_helper
 
 from fusion.teachers.graph_view import GraphView, NotLayers, attribute
 from fusion.teachers.structure import Cell, Recurrent
@@ -80,9 +81,8 @@ def _zero(view: GraphView, value: str) -> bool:
         return True
     filled = view.node(value, "ConstantOfShape")
     if filled is not None:
-        return not np.any(
-            attribute(filled, "value", None) and np.frombuffer(filled.attribute[0].t.raw_data, np.float32)
-        )
+        tensor = attribute(filled, "value", None)
+        return tensor is None or not numpy_helper.to_array(tensor).any()
     spread = view.node(value, "Expand")
     found = view.constant(spread.input[0] if spread is not None else value)
     return found is not None and not found.any()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from fusion.errors import FusionError
 from fusion.teachers.families import FAMILIES
 from fusion.teachers.teacher import Settings
+from fusion.yaml_file import nearest
 from inference.contract.behaviours import Behaviour, Identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class TeacherSpec(BaseModel):
@@ -25,13 +29,32 @@ class TeacherSpec(BaseModel):
     )
     settings: dict[str, JsonValue] = Field(default={}, description="what differs from the family's defaults")
 
-    @model_validator(mode="after")
-    def _known(self) -> TeacherSpec:
-        if self.family not in FAMILIES:
-            msg = f"family: got {self.family}, expected one of {', '.join(FAMILIES)}"
+    @field_validator("family")
+    @classmethod
+    def _known(cls, family: str) -> str:
+        if family not in FAMILIES:
+            msg = f"one of {', '.join(FAMILIES)}{nearest(family, FAMILIES)}"
             raise ValueError(msg)
-        self.family_settings()
-        return self
+        return family
+
+    @field_validator("behaviours")
+    @classmethod
+    def _each_once(cls, behaviours: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        _check_differ("named twice", behaviours or ())
+        return behaviours
+
+    @field_validator("settings")
+    @classmethod
+    def _of_the_family(cls, settings: dict[str, JsonValue], info: ValidationInfo) -> dict[str, JsonValue]:
+        if "family" in info.data:
+            known = FAMILIES[info.data["family"]].settings_type
+            unknown = next((name for name in settings if name not in known.model_fields), None)
+            if unknown is not None:
+                meant = nearest(unknown, known.model_fields)
+                msg = f"unknown key {unknown!r}{meant}; the family has {', '.join(known.model_fields)}"
+                raise ValueError(msg)
+            known.model_validate(settings)
+        return settings
 
     def family_settings(self) -> Settings:
         """The settings as the family's own type, defaults filled in."""
@@ -65,12 +88,15 @@ class TeacherSet(BaseModel):
 
     @model_validator(mode="after")
     def _names_differ(self) -> TeacherSet:
-        names = [spec.name for spec in self.teachers]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            msg = f"two teachers of one name: {', '.join(twice)}"
-            raise ValueError(msg)
+        _check_differ("two teachers of one name", [spec.name for spec in self.teachers])
         return self
+
+
+def _check_differ(fault: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        msg = f"{fault}: {', '.join(twice)}"
+        raise ValueError(msg)
 
 
 class Preset(StrEnum):

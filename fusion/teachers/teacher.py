@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from fusion.errors import FusionError
 from inference.contract.artifact import Sha256
 from inference.contract.behaviours import Behaviour, Identifier
 
@@ -88,12 +89,19 @@ class Task:
         behaviours: what to predict, each one of the dataset's.
         training: (rows,) int64 indices into the dataset.
         validation: (rows,) int64 indices into the dataset, of other players.
+
+    Raises:
+        FusionError: there are no training rows, or no validation rows.
     """
 
     dataset: Dataset
     behaviours: tuple[Behaviour, ...]
     training: NDArray[np.int64]
     validation: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        self.dataset.require(self.training, "training")
+        self.dataset.require(self.validation, "validation")
 
     def targets(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(rows, behaviours): 0 or 1 of a binary behaviour, log1p of an amount, NaN where censored."""
@@ -103,11 +111,23 @@ class Task:
         return np.where(amounts, np.log1p(np.maximum(labels, 0)), labels).astype(np.float32)
 
     def usable_features(self) -> tuple[str, ...]:
-        """Features that say anything about the training rows: known somewhere, and not the same everywhere."""
+        """Features that say anything about the training rows: known somewhere, and not the same everywhere.
+
+        Raises:
+            FusionError: none does.
+        """
         features = self.dataset.features[self.training]
         low = np.min(features, axis=0, initial=np.inf, where=~np.isnan(features))
         high = np.max(features, axis=0, initial=-np.inf, where=~np.isnan(features))
-        return tuple(name for name, varies in zip(self.dataset.feature_names, low < high, strict=True) if varies)
+        usable = tuple(name for name, varies in zip(self.dataset.feature_names, low < high, strict=True) if varies)
+        if not usable:
+            raise FusionError(
+                where=f"features of dataset {self.dataset.name}",
+                got=f"none that differs among {len(self.training)} training rows",
+                expected="at least one that is known and not the same everywhere",
+                fix="Give more players, or more features.",
+            )
+        return usable
 
     def features(self, rows: NDArray[np.int64], names: tuple[str, ...]) -> NDArray[np.float32]:
         """(rows, names) of the dataset, NaN where unknown."""

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from fusion import yaml_file
 from fusion.errors import FusionError
 from fusion.teachers.foreign import ForeignModel
-from fusion.teachers.import_card import Answer, ImportCard, Scale
+from fusion.teachers.import_card import ImportCard
 from fusion.teachers.importer import import_model
 from fusion.teachers.parity import check_close
 from fusion.telemetry.dataset import Split
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fusion.teachers.import_card import Scale
     from fusion.teachers.onnx_teacher import OnnxTeacher
     from fusion.telemetry.dataset import Dataset
 
@@ -60,20 +63,20 @@ def from_module(
         FusionError: the module cannot be exported, its graph departs from it by more than 1e-4, or something of it does
             not fit the dataset.
     """
-    card = ImportCard(
-        features=tuple(features),
-        behaviours=tuple(Answer(name=behaviour, kind=Scale(kind)) for behaviour, kind in behaviours.items()),
-        missing=missing,
-    )
-    module = copy.deepcopy(module).cpu().eval()
     where = f"module {name}"
+    answers = [{"name": behaviour, "kind": kind} for behaviour, kind in behaviours.items()]
+    try:
+        card = ImportCard.model_validate({"features": features, "behaviours": answers, "missing": missing})
+    except ValidationError as error:
+        raise yaml_file.explain(error, ImportCard, where) from error
+    module = copy.deepcopy(module).cpu().eval()
     # ONNX Runtime lacks many operators in double precision.
     content = _export(copy.deepcopy(module).float(), len(card.features), where)
     teacher = import_model(name, content, card, dataset, where=where)
     rows = dataset.rows(Split.VALIDATION)[:_PROBE_ROWS]
     probe = dataset.features[rows][:, [dataset.feature_names.index(feature) for feature in card.features]]
     known = np.ascontiguousarray(probe if missing is None else np.where(np.isnan(probe), np.float32(missing), probe))
-    check_close(ForeignModel(content, where).run({_INPUT: known})[_OUTPUT], _answers(module, known))
+    check_close(ForeignModel(content, where).run({_INPUT: known})[_OUTPUT], _answers(module, known), where=where)
     return teacher
 
 

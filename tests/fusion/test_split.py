@@ -112,6 +112,12 @@ def test_a_part_of_our_own_family_is_compressed_like_any_other(dataset: Dataset,
     assert small.card.parameters <= budget
 
 
+def test_a_dataset_without_validation_players_cannot_judge(dataset: Dataset, trained: OnnxTeacher) -> None:
+    without = dataset.subset(np.flatnonzero(dataset.split != Split.VALIDATION))
+    with pytest.raises(FusionError, match="got no validation players"):
+        split(trained, without)
+
+
 def test_a_part_that_is_not_there_is_told_so(dataset: Dataset, studio: OnnxTeacher) -> None:
     found = split(studio, dataset, Splitting(tolerance=0.0, calibration_rows=64))
     with pytest.raises(FusionError, match="part of teacher studio_split: got churn, expected one of churn_7d, return"):

@@ -24,6 +24,7 @@ from fusion.telemetry.dataset import Dataset, Split, build
 from fusion.telemetry.simulate import simulate
 from inference.contract.behaviours import from_link
 from inference.engine import load
+from tests.support.disks import files_no_larger_than
 
 RECIPE = Recipe(
     network=Network(bins=5, hidden=32, trunk=16, behaviour=4), steps=(Distil(epochs=8, learning_rate=1e-2),)
@@ -142,6 +143,10 @@ def test_two_sources_are_refused(folder: Path) -> None:
         playfuse("data", "--simulate", "20", "--statistics", folder / "statistics.json")
 
 
-def test_a_file_that_cannot_be_written_is_named(folder: Path) -> None:
-    with pytest.raises(FusionError, match="expected a file that can be written"):
-        playfuse("statistics", folder / "data", "--out", folder / "missing" / "statistics.json")
+def test_a_file_that_cannot_be_written_is_named_and_outlives_a_full_disk(folder: Path) -> None:
+    with pytest.raises(FusionError, match="data: got Is a directory, expected a file that can be written"):
+        playfuse("statistics", folder / "data", "--out", folder / "data")
+    before = (folder / "statistics.json").read_bytes()
+    with files_no_larger_than(len(before) - 1), pytest.raises(FusionError, match=r"s\.json: got File too large"):
+        playfuse("statistics", folder / "data", "--out", folder / "statistics.json")
+    assert (folder / "statistics.json").read_bytes() == before

@@ -20,7 +20,7 @@ def test_it_writes_the_report_of_an_artifact_that_has_none(tmp_path: Path, capsy
 
 def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     write_artifact(tmp_path / "a")
-    with pytest.raises(FusionError, match="IsADirectoryError"):
+    with pytest.raises(FusionError, match="got Is a directory, expected a file that can be written"):
         run(artifact=tmp_path / "a", out=tmp_path)
 
 

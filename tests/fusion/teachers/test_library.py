@@ -123,14 +123,21 @@ def test_a_model_without_a_card_is_refused(folder: Path) -> None:
     [
         ({"name": "line"}, "got teacher line of family boosted, expected name trees"),
         ({"family": "forest"}, "got teacher trees of family forest"),
-        ({"parameters": -1}, "parameters: got Input should be greater"),
-        ({"colour": "red"}, "colour"),
+        ({"parameters": -1}, r"trees\.json, parameters: got -1, expected a valid value \(Input should be greater"),
+        ({"colour": "red"}, "colour: got the unknown key 'colour', expected one of name, family"),
         ({"onnx_sha256": "0" * 64}, "teacher trees: got a model of SHA-256"),
     ],
 )
 def test_cards_that_are_wrong_are_refused(folder: Path, changes: dict[str, object], message: str) -> None:
     _rewrite(folder / "trees.json", **changes)
     with pytest.raises(FusionError, match=message):
+        load(folder)
+
+
+def test_a_card_that_is_cut_off_is_refused(folder: Path) -> None:
+    card = folder / "trees.json"
+    card.write_bytes(card.read_bytes()[:40])
+    with pytest.raises(FusionError, match=r"trees\.json: got b'.* expected a valid value \(Invalid JSON"):
         load(folder)
 
 

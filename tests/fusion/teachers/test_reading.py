@@ -15,8 +15,6 @@ from fusion.teachers.specs import TeacherSpec
 from inference.contract.artifact import sha256
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fusion.telemetry.dataset import Dataset
 
 
@@ -41,6 +39,6 @@ def test_a_network_of_another_activation_is_not_taken_for_ours(teacher: OnnxTeac
         read_network(_changed(teacher, "Relu", "Tanh"))
 
 
-def test_a_graph_that_lacks_a_part_is_refused(teacher: OnnxTeacher, tmp_path: Path) -> None:
+def test_a_graph_that_lacks_a_part_is_refused(teacher: OnnxTeacher) -> None:
     with pytest.raises(FusionError, match="as the families gru, tcn, mlp and logistic write it"):
         read_network(_changed(teacher, "Div", "Mul"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from fusion.onnx_graph import Graph
@@ -68,7 +69,11 @@ def _slice(graph: Graph, value: str, start: int, end: int, axis: int, step: int 
     return graph.op("Slice", value, *(graph.constant([number], np.int64) for number in (start, end, axis, step)))
 
 
-def _recurrent(read: Callable[[Graph, str], str] | None = None, start: float | None = None, **attributes: Any) -> bytes:
+def _recurrent(
+    read: Callable[[Graph, str], str] | None = None,
+    start: float | TensorProto | None = None,
+    **attributes: Any,
+) -> bytes:
     """Sequences (rows, 6, 4) to the state, 3 wide; `read` makes the cell's input of the steps, one after the other."""
     rng = np.random.default_rng(0)
     graph = Graph("g")
@@ -79,7 +84,10 @@ def _recurrent(read: Callable[[Graph, str], str] | None = None, start: float | N
     if start is not None:
         # As many states as there are rows: the shape is that of what is made of channel 0 to 2 of the first step.
         shape = graph.op("Shape", _slice(graph, _slice(graph, steps, 0, 1, 0), 0, 3, 2))
-        more = ["", "", graph.op("Expand", graph.constant([[[start]]]), shape)]
+        if isinstance(start, TensorProto):
+            more = ["", "", graph.op("ConstantOfShape", shape, value=start)]
+        else:
+            more = ["", "", graph.op("Expand", graph.constant([[[start]]]), shape)]
     state = graph.op("GRU", steps, *weights, *more, output=1, hidden_size=3, **attributes)
     return graph.serialise(graph.op("Squeeze", state, graph.constant([0], np.int64)), "links", 3)
 
@@ -97,6 +105,7 @@ def test_the_order_of_steps_and_the_reset_gate_are_read() -> None:
         (_recurrent(_newest_first), True, False),
         (_recurrent(_newest_first, direction="reverse"), False, False),
         (_recurrent(start=0.0), False, False),
+        (_recurrent(start=helper.make_tensor("value", TensorProto.FLOAT, [1], [0.0])), False, False),
     ):
         (layer,) = checked(model, inputs).layers
         assert isinstance(layer, Recurrent)
@@ -105,6 +114,10 @@ def test_the_order_of_steps_and_the_reset_gate_are_read() -> None:
 
 def test_recurrent_layers_of_other_forms_say_why(tmp_path: Path) -> None:
     assert "a state before the first step" in reason(_recurrent(start=0.5))
+    for raw in (False, True):
+        half = np.float32(0.5).tobytes() if raw else [0.5]
+        filled = helper.make_tensor("value", TensorProto.FLOAT, [1], half, raw=raw)
+        assert "a state before the first step" in reason(_recurrent(start=filled))
     assert "has clip" in reason(_recurrent(clip=1.0))
     assert "reads some steps only" in reason(_recurrent(lambda graph, steps: _slice(graph, steps, 2, 6, 0)))
     embedded = _recurrent(lambda graph, steps: graph.op("Tanh", steps))

@@ -49,12 +49,16 @@ def test_settings_are_those_of_the_family() -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"name": "a", "family": "forest"}, "family: got forest, expected one of boosted, gru"),
-        ({"name": "a", "family": "boosted", "settings": {"epochs": 3}}, "epochs"),
-        ({"name": "a", "family": "mlp", "settings": {"epochs": 0}}, "epochs"),
+        ({"name": "a", "family": "forest"}, "one of boosted, gru"),
+        (
+            {"name": "a", "family": "boosted", "settings": {"tree": 3}},
+            "'tree'; did you mean 'trees'.*leaves",
+        ),
+        ({"name": "a", "family": "mlp", "settings": {"epochs": 0}}, r"settings\.epochs"),
         ({"name": "a", "family": "logistic", "settings": {"hidden": [3]}}, "hidden"),
         ({"name": "A b", "family": "mlp"}, "name"),
         ({"name": "a", "family": "mlp", "behaviours": []}, "behaviours"),
+        ({"name": "a", "family": "mlp", "behaviours": ["x", "y", "x"]}, "named twice: x"),
         ({"name": "a", "family": "mlp", "colour": "red"}, "colour"),
     ],
 )

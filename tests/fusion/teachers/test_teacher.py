@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from fusion.errors import FusionError
 from fusion.teachers.teacher import Task, part_of, silent
 from fusion.telemetry.dataset import Dataset, Split
 
@@ -38,6 +40,18 @@ def test_features_that_say_nothing_are_left_out(dataset: Dataset) -> None:
     assert names[7] in kept
     # As the log is written, every prediction is made at the end of a session.
     assert "recency_hours" not in kept
+
+
+def test_features_that_all_say_nothing_are_refused(dataset: Dataset) -> None:
+    task = _task(replace(dataset, features=np.full_like(dataset.features, np.nan)))
+    with pytest.raises(FusionError, match="got none that differs among"):
+        task.usable_features()
+
+
+@pytest.mark.parametrize(("split", "players"), [(Split.TRAIN, "training"), (Split.VALIDATION, "validation")])
+def test_without_rows_there_is_no_task(dataset: Dataset, split: Split, players: str) -> None:
+    with pytest.raises(FusionError, match=f"got no {players} players"):
+        _task(dataset.subset(np.flatnonzero(dataset.split != split)))
 
 
 def test_features_come_by_name(dataset: Dataset) -> None:

@@ -74,6 +74,21 @@ def test_a_module_of_another_width_is_told(dataset: Dataset) -> None:
         from_module(nn.Linear(4, 1), dataset, name="net", features=FEATURES, behaviours={"churn_7d": "logit"})
 
 
+@pytest.mark.parametrize(
+    ("features", "behaviours", "message"),
+    [
+        (FEATURES, {"churn_7d": "sigmoid"}, r"module net, behaviours.0.kind: got 'sigmoid', .*'probability', 'logit'"),
+        (FEATURES[:1] * 3, {"churn_7d": "logit"}, "features named twice: sessions_7d"),
+        (FEATURES, {}, r"module net, behaviours: got \(?\[?.* at least 1 item"),
+    ],
+)
+def test_what_is_said_of_a_module_is_checked_as_a_card_is(
+    dataset: Dataset, features: tuple[str, ...], behaviours: dict[str, str], message: str
+) -> None:
+    with pytest.raises(FusionError, match=message):
+        from_module(nn.Linear(3, 1), dataset, name="net", features=features, behaviours=behaviours)
+
+
 class Branching(nn.Module):
     """Does something else for many rows than for the two that it is traced with."""
 
@@ -83,5 +98,5 @@ class Branching(nn.Module):
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_graph_that_departs_from_its_module_is_refused(dataset: Dataset) -> None:
-    with pytest.raises(FusionError, match="ONNX export of the teacher: got a deviation of"):
+    with pytest.raises(FusionError, match="module net: got a deviation of"):
         from_module(Branching(), dataset, name="net", features=FEATURES, behaviours={"churn_7d": "logit"}, missing=0)
