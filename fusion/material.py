@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fusion.distill.hints import guides, hint
+from fusion.distill.pseudo import filled_up
 from fusion.distill.student import Rows
 from fusion.distill.targets import Targets, make_targets
 from fusion.distill.unlabelled import with_outcomes
@@ -40,8 +41,8 @@ class Material:
     """Made once, however many networks are trained on it.
 
     Attributes:
-        dataset: with no more training rows than the recipe wants; one without labels has outcomes as the teachers
-            expect them.
+        dataset: with no more training rows than the recipe wants, and pseudo rows where it wants more; one without
+            labels has outcomes as the teachers expect them.
         teachers: together they predict every behaviour of the dataset.
         targets: what a network is to learn.
     """
@@ -59,8 +60,8 @@ class Material:
         Args:
             dataset: that the teachers were trained on.
             teachers: all of them.
-            recipe: of which only what concerns the targets is looked at: seed, training_rows, label_share, and whether
-                there are hints to be given.
+            recipe: of which only what concerns the targets is looked at: seed, training_rows,
+                least_training_rows, label_share, and whether there are hints to be given.
             told: told how far this has come.
 
         Raises:
@@ -77,7 +78,9 @@ class Material:
         if len(kept) < len(training):
             dataset = dataset.subset(np.union1d(kept, np.flatnonzero(dataset.split != Split.TRAIN)))
         targets = make_targets(dataset, teachers, label_share=recipe.label_share, told=told)
-        if not targets.labelled:
+        if targets.labelled:
+            dataset, targets = filled_up(dataset, targets, teachers, recipe.least_training_rows, recipe.seed)
+        else:
             dataset = with_outcomes(dataset, teachers, targets.weights, recipe.seed)
         return cls(dataset, teachers, targets)
 

@@ -182,6 +182,12 @@ def _reasons(targets: Targets, notice: str) -> list[str]:
             "quality is agreement with the teachers, on outcomes drawn from their answers: not how right they are",
         ]
     reasons = [f"targets (weights chosen on validation players): {'; '.join(said)}"]
+    if targets.pseudo_rows:
+        real = len(targets.training) - targets.pseudo_rows
+        reasons.append(
+            f"{targets.pseudo_rows:,} pseudo rows beside {real:,} of players: features swapped between players, which "
+            "the teachers answered directly"
+        )
     if targets.imported:
         reasons.append(
             f"imported teachers ({', '.join(targets.imported)}) were asked directly, not out of fold: they cannot be "

@@ -36,6 +36,11 @@ class Recipe(_Part):
     version: str = Field(default="1", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     seed: int = Field(default=0, ge=0)
     training_rows: int = Field(default=250_000, ge=1, description="at most; whole players are left out above it")
+    least_training_rows: int = Field(
+        default=150_000,
+        ge=0,
+        description="fewer are filled up with pseudo rows that the teachers answer, 5 per real one at most",
+    )
     label_share: float = Field(default=0.3, ge=0, le=1, description="weight of known labels against the teachers")
     network: Network = Network()
     steps: tuple[AnySpec, ...] = Field(
@@ -72,6 +77,7 @@ def preset(which: Preset) -> Recipe:
     )
     return Recipe(
         training_rows=50_000,
+        least_training_rows=0,
         network=Network(bins=8, hidden=128, trunk=64, behaviour=8),
         steps=(Distil(epochs=6, learning_rate=3e-3), small, Finetune(epochs=10, learning_rate=4e-3)),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fusion.distill.ensemble import average, by_behaviour
 from fusion.distill.selection import select_weights
 from fusion.distill.unlabelled import is_unlabelled, weights_by_card
 from fusion.errors import FusionError
@@ -39,6 +40,7 @@ class Targets:
         imported: those of the teachers used that answered for the training players though they may know them: nobody
             here can train them anew without them.
         labelled: whether any label was known: if not, the weights are by the teachers' own cards.
+        pseudo_rows: how many training rows, at the end, are no player's (`fusion.distill.pseudo`).
     """
 
     training: NDArray[np.float32]
@@ -48,6 +50,7 @@ class Targets:
     weights: dict[str, dict[str, float]]
     imported: tuple[str, ...]
     labelled: bool
+    pseudo_rows: int = 0
 
 
 def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: float, told: Told) -> Targets:
@@ -72,7 +75,7 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
     said, labelled = {}, not is_unlabelled(dataset)
     for number, teacher in enumerate(teachers):
         told(0.3 * number / len(teachers), f"asking {teacher.card.name}")
-        said[teacher.card.name] = _by_behaviour(teacher, links_of(teacher, dataset, validation_rows))
+        said[teacher.card.name] = by_behaviour(teacher, links_of(teacher, dataset, validation_rows))
     weights = {}
     for column, behaviour in enumerate(behaviours):
         names = [name for name, answers in said.items() if behaviour.name in answers]
@@ -99,12 +102,12 @@ def make_targets(dataset: Dataset, teachers: Sequence[Teacher], *, label_share: 
             links = cross_fit(dataset, teacher.card)
         else:
             links = links_of(teacher, dataset, training_rows)
-        learnt[name] = _by_behaviour(teacher, links)
+        learnt[name] = by_behaviour(teacher, links)
     told(1.0, "targets ready")
-    taught = _average(dataset, training_rows, learnt, weights)
+    taught = average(learnt, weights, len(training_rows))
     return Targets(
         training=_blend(dataset, training_rows, taught, label_share),
-        validation=_blend(dataset, validation_rows, _average(dataset, validation_rows, said, weights), label_share),
+        validation=_blend(dataset, validation_rows, average(said, weights, len(validation_rows)), label_share),
         taught=taught.astype(np.float32),
         label_weight=np.where(np.isnan(dataset.labels[training_rows]), 0.0, label_share).astype(np.float32),
         weights=weights,
@@ -122,24 +125,6 @@ def _check_names(names: Sequence[str]) -> None:
             expected="one teacher of one name; several of one behaviour are an ensemble",
             fix="Rename one of them.",
         )
-
-
-def _by_behaviour(teacher: Teacher, links: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    return {name: links[:, column] for column, name in enumerate(teacher.card.behaviour_names)}
-
-
-def _average(
-    dataset: Dataset,
-    rows: NDArray[np.int64],
-    said: dict[str, dict[str, NDArray[np.float32]]],
-    weights: dict[str, dict[str, float]],
-) -> NDArray[np.float64]:
-    """(rows, behaviours) links: what the teachers say together."""
-    taught = np.zeros((len(rows), len(dataset.behaviours)))
-    for column, behaviour in enumerate(dataset.behaviours):
-        for name, weight in weights[behaviour.name].items():
-            taught[:, column] += weight * said[name][behaviour.name]
-    return taught
 
 
 def _blend(

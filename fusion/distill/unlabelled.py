@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusion.teachers.library import best, links_of
+from fusion.distill.ensemble import ask
+from fusion.teachers.library import best
 from inference.contract.behaviours import from_link
 
 if TYPE_CHECKING:
@@ -49,15 +50,9 @@ def with_outcomes(
         seed: of the draws.
     """
     rng, rows = np.random.default_rng(seed), np.arange(len(dataset), dtype=np.int64)
-    used = {name for chosen in weights.values() for name in chosen}
-    asked = [teacher for teacher in teachers if teacher.card.name in used]
-    said = {teacher.card.name: (teacher.card, links_of(teacher, dataset, rows)) for teacher in asked}
+    links = ask(teachers, dataset, rows, weights)
     labels = np.empty_like(dataset.labels)
     for column, behaviour in enumerate(dataset.behaviours):
-        average = np.zeros(len(dataset))
-        for name, weight in weights[behaviour.name].items():
-            card, links = said[name]
-            average += weight * links[:, card.behaviour_names.index(behaviour.name)]
-        served = from_link(average, behaviour)
+        served = from_link(links[:, column], behaviour)
         labels[:, column] = rng.random(len(dataset)) < served if behaviour.is_binary else served
     return replace(dataset, labels=labels, censored=dict.fromkeys(dataset.censored, 0))

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 NAMES = ("churn_7d", "next_session_long", "sessions_7d")
 DISTIL = Distil(epochs=3, batch_rows=256, learning_rate=5e-3)
 RECIPE = Recipe(
+    least_training_rows=0,
     network=Network(bins=4, hidden=32, trunk=16, behaviour=4),
     steps=(
         DISTIL,
@@ -142,7 +143,7 @@ def test_every_behaviour_is_learnt_for_itself(
 def test_too_small_to_divide_is_said_and_the_fused_network_kept(material: Material, tmp_path: Path) -> None:
     # Wide layers with next to no weights left: biases alone take more than a share.
     sizes = Network(bins=1, hidden=200, trunk=100, behaviour=50)
-    tiny = Recipe(network=sizes, steps=(Distil(epochs=1), PruneWeights(share=0.999)))
+    tiny = Recipe(least_training_rows=0, network=sizes, steps=(Distil(epochs=1), PruneWeights(share=0.999)))
     passport = fused(material, tiny, tmp_path / "artifact", silent, with_baselines=True, with_report=False)
     assert passport.baselines == ()
     assert any(decision.startswith("no separate networks") for decision in passport.decisions)

@@ -27,6 +27,7 @@ from inference.contract.passport import Passport
 from inference.engine import load
 
 RECIPE = Recipe(
+    least_training_rows=0,
     network=Network(bins=4, hidden=24, trunk=12, behaviour=4),
     steps=(
         Distil(epochs=3, batch_rows=256, learning_rate=5e-3),

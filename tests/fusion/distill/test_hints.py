@@ -72,7 +72,7 @@ def test_without_a_network_they_are_refused_before_any_teacher_is_asked(
     dataset: Dataset, teachers: list[OnnxTeacher], known: slice, hints: Hints, message: str
 ) -> None:
     asked: list[str] = []
-    recipe = Recipe(network=SIZES, steps=(Distil(epochs=1, hints=hints),))
+    recipe = Recipe(least_training_rows=0, network=SIZES, steps=(Distil(epochs=1, hints=hints),))
     with pytest.raises(FusionError, match=message):
         Material.prepare(dataset, teachers[known], recipe, lambda done, note: asked.append(note))
     assert not asked
@@ -111,7 +111,7 @@ def test_the_passport_says_whose_hints_and_which_weights(
     dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
 ) -> None:
     distil = Distil(epochs=2, batch_rows=256, temperature=2.0, weighting="uncertainty", hints=Hints(epochs=1))
-    recipe = Recipe(network=SIZES, steps=(distil,))
+    recipe = Recipe(least_training_rows=0, network=SIZES, steps=(distil,))
     passport = fuse(dataset, teachers, recipe, tmp_path / "artifact", lambda *_: None, with_report=False)
     said = "\n".join(passport.decisions)
     assert "hints: in the first epoch the trunk is led towards" in said

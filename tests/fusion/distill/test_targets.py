@@ -79,7 +79,11 @@ def test_imported_teachers_are_asked_directly_and_trees_of_ours_out_of_fold(
 
 
 def test_the_passport_says_so(dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path) -> None:
-    recipe = Recipe(network=Network(bins=3, hidden=8, trunk=4, behaviour=2), steps=(Distil(epochs=1, batch_rows=512),))
+    recipe = Recipe(
+        least_training_rows=0,
+        network=Network(bins=3, hidden=8, trunk=4, behaviour=2),
+        steps=(Distil(epochs=1, batch_rows=512),),
+    )
     passport = fuse(dataset, teachers, recipe, tmp_path / "artifact", lambda *_: None, with_report=False)
     (said,) = (decision for decision in passport.decisions if decision.startswith("imported teachers"))
     assert "hours" in said

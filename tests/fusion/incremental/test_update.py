@@ -47,7 +47,7 @@ def _recipe(form: Tucker | Cp | None, *, quantized: bool = False) -> Recipe:
         Finetune(epochs=2, learning_rate=5e-3),
         *rounded,
     )
-    return Recipe(network=Network(bins=4, hidden=24, trunk=12, behaviour=4), steps=steps)
+    return Recipe(least_training_rows=0, network=Network(bins=4, hidden=24, trunk=12, behaviour=4), steps=steps)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from fusion.telemetry.simulate import simulate
 from inference.engine import load
 
 BASE = Recipe(
+    least_training_rows=0,
     network=Network(bins=3, hidden=16, trunk=8, behaviour=4),
     steps=(
         Distil(epochs=2, batch_rows=256, learning_rate=5e-3),
