@@ -32,6 +32,7 @@ demo-artifact: setup ## Fuse anew what `playfuse serve --demo` serves (inference
 bench: setup ## Measure everything the README quotes, then write it into README.md and docs/
 	python -m benchmarks.telemetry
 	python -m benchmarks.fusion
+	python -m benchmarks.baselines
 	python -m benchmarks.methods
 	python -m benchmarks.serving
 	python -m benchmarks.render

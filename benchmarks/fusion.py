@@ -4,8 +4,7 @@
 
 For every game: log or table → dataset → teachers → fused artifact, all with the presets a user gets; quality on test
 players with intervals, parameters, bytes, CPU per lobby, and how long it took. All of it again from other seeds: a seed
-draws the test players, the teachers' training and the fusion's. The first seed also trains the baselines of the same
-size, which takes longer than the rest and is not counted in its seconds. Needs the real data (`PLAYFUSE_DATA`).
+draws the test players, the teachers' training and the fusion's. Needs the real data (`PLAYFUSE_DATA`).
 """
 
 from __future__ import annotations
@@ -22,9 +21,8 @@ import numpy as np
 from benchmarks.one_session import one_graph, scorer
 from fusion import recipe as recipes
 from fusion.cost import LOBBY_PLAYERS, cpu_us
-from fusion.material import Material
 from fusion.passport import machine
-from fusion.pipeline import build, part
+from fusion.pipeline import fuse
 from fusion.progress import stages
 from fusion.teachers import specs
 from fusion.teachers.library import qualities, train
@@ -35,9 +33,9 @@ from fusion.telemetry.spec import load_any_spec
 from inference.engine import load
 
 if TYPE_CHECKING:
-    from fusion.pipeline import Told
     from fusion.teachers.onnx_teacher import OnnxTeacher
     from fusion.telemetry.dataset import Dataset
+    from inference.contract.passport import Passport
 
 RESULT = Path(__file__).resolve().parent / "results" / "fusion.json"
 GAMES = ("gran_turismo_sport", "outriders", "forza_horizon_4", "skillcraft1", "wowah")
@@ -59,11 +57,11 @@ def main() -> None:
             measured: dict[str, Any] = {}
             for seed in arguments.seeds:
                 folder = (arguments.keep or Path(scratch)) / f"{game}_{seed}"
-                run = measure(game, arguments.preset, seed, folder, with_baselines=not measured)
+                run = measure(game, arguments.preset, seed, folder)
                 measured = measured or run | {"seeds": {}}
                 measured["seeds"][str(seed)] = {
                     "changes": {row["behaviour"]: row["change"]["value"] for row in run["behaviours"]},
-                    **{key: run[key] for key in ("mean_change", "worst_change", "seconds", "rows")},
+                    **{key: run[key] for key in ("mean_change", "worst_change", "seconds", "rows", "stages")},
                 }
                 stored["games"][game] = measured
                 stored["machine"] = machine()
@@ -72,7 +70,7 @@ def main() -> None:
     print("Next: python -m benchmarks.render")
 
 
-def measure(game: str, preset: str, seed: int, folder: Path, *, with_baselines: bool) -> dict[str, Any]:
+def measure(game: str, preset: str, seed: int, folder: Path) -> dict[str, Any]:
     """One game from its log, or table, to its artifact."""
     log = find_log(game)
     assert log is not None
@@ -82,16 +80,13 @@ def measure(game: str, preset: str, seed: int, folder: Path, *, with_baselines: 
     prepared = time.perf_counter()
     teacher_set = specs.preset(specs.Preset(preset), dataset.behaviours, sessions=dataset.recorded is not None)
     recipe = recipes.preset(recipes.Preset(preset)).model_copy(update={"seed": seed})
-    with stages() as shown:
-        told = _Clock(shown)
+    with stages() as told:
         teachers = train(dataset, teacher_set.teachers, folder / "teachers", seed=seed, progress=told)
         trained = time.perf_counter()
-        material = Material.prepare(dataset, teachers, recipe, part(told, "targets"))
-        passport = build(material, recipe, folder / "artifact", told, with_baselines=with_baselines)
-        fused = time.perf_counter() - told.seconds("baselines")
+        passport = fuse(dataset, teachers, recipe, folder / "artifact", told)
+        fused = time.perf_counter()
     test = dataset.rows(Split.TEST)
-    changes = [row.change.value for row in passport.behaviours]
-    return {
+    return changes(passport) | {
         "preset": preset,
         "rows": {split.name.lower(): len(dataset.rows(split)) for split in Split},
         "behaviours": [row.model_dump(mode="json") for row in passport.behaviours],
@@ -99,33 +94,19 @@ def measure(game: str, preset: str, seed: int, folder: Path, *, with_baselines: 
         "teachers": passport.teachers_cost.model_dump(mode="json") | {"count": len(teachers)},
         "one_session": _one_session(dataset, teachers, folder / "artifact"),
         "fused": passport.fused_cost.model_dump(mode="json"),
-        "baselines": [one.model_dump(mode="json") for one in passport.baselines],
         "energy": passport.energy.model_dump(mode="json"),
         "stages": [stage.model_dump(mode="json") for stage in passport.stages],
         "decisions": list(passport.decisions),
         "parity_error": passport.parity_error,
-        "mean_change": float(np.mean(changes)),
-        "worst_change": min(changes),
         "seconds": fused - started,
         "seconds_by_step": {"data": prepared - started, "teachers": trained - prepared, "fuse": fused - trained},
     }
 
 
-class _Clock:
-    """Hears of the stages, passes it on, and knows how long each one took."""
-
-    def __init__(self, shown: Told) -> None:
-        self._shown = shown
-        self._heard: dict[str, list[float]] = {}
-
-    def __call__(self, stage: str, done: float, note: str) -> None:
-        self._heard.setdefault(stage, []).append(time.perf_counter())
-        self._shown(stage, done, note)
-
-    def seconds(self, stage: str) -> float:
-        """From the first word of a stage to its last; 0 where it was not taken."""
-        heard = self._heard.get(stage, [0.0])
-        return heard[-1] - heard[0]
+def changes(passport: Passport) -> dict[str, float]:
+    """Mean and worst over the behaviours."""
+    found = [row.change.value for row in passport.behaviours]
+    return {"mean_change": float(np.mean(found)), "worst_change": min(found)}
 
 
 def _one_session(dataset: Dataset, teachers: list[OnnxTeacher], artifact: Path) -> dict[str, float]:

@@ -24,6 +24,7 @@ _SECTION: Final = re.compile(r"(?<=<!-- results:)([a-z-]+) -->\n.*?(?=<!-- /resu
 SECTIONS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     "fusion-summary": ("fusion.json", tables.fusion_summary),
     "fusion": ("fusion.json", tables.fusion),
+    "baselines": ("baselines.json", tables.baselines),
     "methods": ("methods.json", tables.methods),
     "serving": ("serving.json", tables.serving),
     "telemetry": ("telemetry.json", tables.telemetry),

@@ -82,7 +82,6 @@ def fusion(results: dict[str, Any]) -> str:
             f"### {_game(name)}",
             _table(("behaviour", "measure", "best teacher", "teacher", "fused", "change"), quality),
             _table(("", "parameters", "bytes", "CPU µs per 64-player lobby"), sizes),
-            *([_beside(game)] if game.get("baselines") else []),
             _other_players(game),
             _remarks(game),
         ]
@@ -110,13 +109,20 @@ def methods(results: dict[str, Any]) -> str:
     return f"{intro}\n\n{_table(header, rows)}"
 
 
-def _beside(game: dict[str, Any]) -> str:
-    """The fused network beside other ways at equal size."""
-    own = game["fused"] | {key: game[key] for key in ("mean_change", "worst_change")}
-    ways = [("**fused**", own), *((one["name"], one) for one in game["baselines"])]
-    rows = [(name, _signed(one["mean_change"]), _signed(one["worst_change"]), *_sizes(one)) for name, one in ways]
-    header = ("beside other ways at equal size", "mean change", "worst", "parameters", "bytes", "CPU µs per lobby")
-    return _table(header, rows)
+def baselines(results: dict[str, Any]) -> str:
+    """The fused network beside other ways to serve the same, game by game."""
+    parts = []
+    for name, game in results["games"].items():
+        unchanged = {"mean_change": 0.0, "worst_change": 0.0}
+        ways = [
+            ("**fused**", game["fused"]),
+            *((one["name"], one) for one in game["baselines"]),
+            ("teachers as they are", game["teachers"] | unchanged),
+        ]
+        rows = [(way, _signed(one["mean_change"]), _signed(one["worst_change"]), *_sizes(one)) for way, one in ways]
+        header = (_game(name), "mean change", "worst", "parameters", "bytes", "CPU µs per 64-player lobby")
+        parts.append(_table(header, rows))
+    return "\n\n".join(parts)
 
 
 def _sizes(cost: dict[str, Any]) -> tuple[str, str, str]:
@@ -131,6 +137,12 @@ def _other_players(game: dict[str, Any]) -> str:
     rows += [
         (label, *(_signed(run[key]) for run in seeds.values()))
         for label, key in (("**mean**", "mean_change"), ("**worst**", "worst_change"))
+    ]
+    averages = [next((s for s in run.get("stages", ()) if s["stage"] == "targets"), None) for run in seeds.values()]
+    rows += [
+        (f"teachers' average, {label}", *(_signed(one[key]) if one else "" for one in averages))
+        for label, key in (("mean", "mean_change"), ("worst", "worst_change"))
+        if any(averages)
     ]
     rows.append(("seconds to train and fuse", *(f"{run['seconds']:,.0f}" for run in seeds.values())))
     return _table(("change", *(f"seed {seed}" for seed in seeds)), rows)

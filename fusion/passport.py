@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusion.cost import LOBBY_PLAYERS, cpu_us, energy
+from fusion.distill.ensemble import by_behaviour
 from fusion.evaluate import measure, not_defined, paired_bootstrap, quality
 from fusion.report.calibration import calibrate
 from fusion.report.layers import layer_costs
@@ -49,9 +50,12 @@ class Jury:
         self.dataset = dataset
         self.rows = dataset.rows(split)
         self.stages: list[StageQuality] = []
+        self.said: dict[str, dict[str, NDArray[np.float32]]] = {}
+        """Teacher → behaviour → (rows,) links."""
         self.best: dict[str, tuple[str, NDArray[np.float32], float]] = {}
         for teacher in teachers:
             links = links_of(teacher, dataset, self.rows)
+            self.said[teacher.card.name] = by_behaviour(teacher, links)
             for column, behaviour in enumerate(teacher.card.behaviours):
                 reached = quality(links[:, column], self._labels(behaviour.name), behaviour)
                 if behaviour.name not in self.best or reached > self.best[behaviour.name][2]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from fusion import baselines, export
+from fusion.distill.ensemble import average
 from fusion.errors import FusionError
 from fusion.execution import choose_execution
 from fusion.material import Material
@@ -92,6 +93,7 @@ def build(
     torch.manual_seed(recipe.seed)
     dataset, teachers = material.dataset, material.teachers
     jury = Jury(dataset, teachers, Split.TEST)
+    _hear_targets(material, jury)
     work = material.start(recipe)
     decisions = [
         *decisions,
@@ -139,6 +141,14 @@ def build(
 def part(told: Told, stage: str) -> Callable[[float, str], None]:
     """What a stage tells of itself; its end is told by who called it."""
     return lambda done, note: told(stage, 0.99 * done, note)
+
+
+def _hear_targets(material: Material, jury: Jury) -> None:
+    """The teachers together, before any network has learnt from them: what the steps after that can be held to."""
+    weights = material.targets.weights
+    used = {name for chosen in weights.values() for name in chosen}
+    links = average(jury.said, weights, len(jury.rows)).astype(np.float32)
+    jury.hear("targets", links, sum(one.card.parameters for one in material.teachers if one.card.name in used))
 
 
 def _follow(recipe: Recipe, work: Work, material: Material, jury: Jury, told: Told) -> list[str]:

@@ -27,16 +27,6 @@ FUSION: dict[str, Any] = {
             ],
             "teachers": {"parameters": 900_000, "file_bytes": 4_000_000, "cpu_us_per_lobby": 4_000.0},
             "fused": {"parameters": 20_000, "file_bytes": 90_000, "cpu_us_per_lobby": 100.0},
-            "baselines": [
-                {
-                    "name": "separate networks, same size",
-                    "mean_change": -0.0123,
-                    "worst_change": -0.0456,
-                    "parameters": 19_999,
-                    "file_bytes": 160_000,
-                    "cpu_us_per_lobby": 321.0,
-                }
-            ],
             "one_session": {"cpu_us_per_lobby": 1_500.0, "fused_cpu_us_per_lobby": 100.0},
             "mean_change": -0.0006,
             "worst_change": -0.0006,
@@ -46,6 +36,7 @@ FUSION: dict[str, Any] = {
                     "mean_change": change,
                     "worst_change": -0.001,
                     "seconds": 480.0 + seed,
+                    "stages": [{"stage": "targets", "mean_change": 0.0007, "worst_change": -0.0456}],
                 }
                 for seed, change in enumerate((0.001, 0.002, 0.003))
             },
@@ -104,19 +95,37 @@ def test_tables_quote_the_figures(tmp_path: Path) -> None:
     assert "3,906 → 88 (1/44)" in text
     assert "+0.0020 ± 0.0025" in text, "Student's t for two degrees of freedom is 4.303, times 0.001 / √3"
     assert "1,500 µs, 15 times" in text
-    minus = "\N{MINUS SIGN}"
-    assert f"| **fused** | {minus}0.0006 | {minus}0.0006 | 20,000 | 90,000 | 100 |" in text
-    assert f"| separate networks, same size | {minus}0.0123 | {minus}0.0456 | 19,999 | 160,000 | 321 |" in text
 
 
-def test_without_baselines_there_is_no_table_of_them(tmp_path: Path) -> None:
+def test_without_that_stage_nothing_is_said_of_the_teachers_average(tmp_path: Path) -> None:
     game = FUSION["games"]["gran_turismo_sport"]
-    before = {name: field for name, field in game.items() if name != "baselines"}
-    for one, shown in ((game, True), (before, False)):
-        stored = {**FUSION, "games": {"gran_turismo_sport": one}}
+    before = {seed: run | {"stages": []} for seed, run in game["seeds"].items()}
+    for seeds, shown in ((game["seeds"], True), (before, False)):
+        stored = {**FUSION, "games": {"gran_turismo_sport": game | {"seeds": seeds}}}
         (tmp_path / "fusion.json").write_text(json.dumps(stored))
         text = rendered("<!-- results:fusion -->\n<!-- /results -->", tmp_path)
-        assert ("beside other ways" in text) == shown
+        assert ("| teachers' average, mean | +0.0007 | +0.0007 | +0.0007 |" in text) == shown
+
+
+def test_other_ways_stand_beside_the_fused_network(tmp_path: Path) -> None:
+    game = FUSION["games"]["gran_turismo_sport"]
+    separate = {
+        "name": "separate networks, same size",
+        "mean_change": -0.0123,
+        "worst_change": -0.0456,
+        "parameters": 19_999,
+        "file_bytes": 160_000,
+        "cpu_us_per_lobby": 321.0,
+    }
+    fused = game["fused"] | {"mean_change": -0.0006, "worst_change": -0.0006}
+    stored = {"games": {"outriders": {"fused": fused, "teachers": game["teachers"], "baselines": [separate]}}}
+    (tmp_path / "baselines.json").write_text(json.dumps(stored))
+    text = rendered("<!-- results:baselines -->\n<!-- /results -->", tmp_path)
+    minus = "\N{MINUS SIGN}"
+    assert "| Outriders | mean change |" in text
+    assert f"| **fused** | {minus}0.0006 | {minus}0.0006 | 20,000 | 90,000 | 100 |" in text
+    assert f"| separate networks, same size | {minus}0.0123 | {minus}0.0456 | 19,999 | 160,000 | 321 |" in text
+    assert "| teachers as they are | +0.0000 | +0.0000 | 900,000 | 4,000,000 | 4,000 |" in text
 
 
 def test_readme_shows_the_two_commands() -> None:

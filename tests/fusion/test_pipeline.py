@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fusion.distill.ensemble import ask
+from fusion.distill.targets import make_targets
 from fusion.errors import FusionError
 from fusion.evaluate import quality
 from fusion.pipeline import fuse
@@ -144,12 +146,28 @@ def test_the_passport_tells_where_bytes_and_time_go_and_what_predictions_mean(
 
 def test_stages_tell_what_each_step_contributes(artifact: tuple[Path, Passport, list[tuple[str, float, str]]]) -> None:
     _, passport, heard = artifact
-    dense, decomposed, tuned = passport.stages
-    assert [stage.stage for stage in passport.stages] == ["distil", "decompose", "finetune"]
+    _, dense, decomposed, tuned = passport.stages
+    assert [stage.stage for stage in passport.stages] == ["targets", "distil", "decompose", "finetune"]
     assert decomposed.parameters < dense.parameters / 2
     assert tuned.mean_change > decomposed.mean_change
     assert {stage for stage, _, _ in heard} == {"targets", "distil", "decompose", "finetune", "export"}
     assert all(0.0 <= done <= 1.0 for _, done, _ in heard)
+
+
+def test_the_first_stage_is_what_the_teachers_reach_together(
+    artifact: tuple[Path, Passport, object], dataset: Dataset, teachers: list[OnnxTeacher]
+) -> None:
+    _, passport, _ = artifact
+    weights = make_targets(dataset, teachers, label_share=0.0, told=lambda done, note: None).weights
+    test = dataset.rows(Split.TEST)
+    links = ask(teachers, dataset, test, weights)
+    changes = [
+        quality(links[:, column].astype(np.float32), dataset.labels[test, column], behaviour) - row.teacher.value
+        for column, (behaviour, row) in enumerate(zip(dataset.behaviours, passport.behaviours, strict=True))
+    ]
+    assert passport.stages[0].mean_change == pytest.approx(np.mean(changes), abs=1e-6)
+    assert passport.stages[0].worst_change == pytest.approx(min(changes), abs=1e-6)
+    assert passport.stages[0].parameters == passport.teachers_cost.parameters
 
 
 def test_the_same_seed_gives_the_same_network(
