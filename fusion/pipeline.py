@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusion.distill.targets import Targets
+    from fusion.execution import Execution
     from fusion.passport import Rival
     from fusion.recipe import Recipe
     from fusion.steps.step import Work
@@ -87,8 +88,13 @@ def build(
     with_baselines: bool = False,
     decisions: Sequence[str] = (),
     search: Search | None = None,
+    verify: Callable[[Work, Execution], str] | None = None,
 ) -> Passport:
-    """The same, from targets that are there already; `decisions` and `search` tell what led to the recipe."""
+    """The same, from targets that are there already; `decisions` and `search` tell what led to the recipe.
+
+    `verify` sees what was trained before anything more is done with it: what it says is one more decision, and it may
+    raise to have it thrown away.
+    """
     artifacts.check_target(out)
     torch.manual_seed(recipe.seed)
     dataset, teachers = material.dataset, material.teachers
@@ -102,12 +108,14 @@ def build(
         *_follow(recipe, work, material, jury, told),
     ]
     network, test = work.network, material.features(Split.TEST, work.columns)
+    told("export", 0.0, "measuring execution forms")
+    execution = choose_execution(network, dataset.behaviours, test)
+    if verify is not None:
+        decisions.append(verify(work, execution))
     rivals: list[Rival] = []
     if with_baselines:
         rivals, said = _baselines(material, recipe, network.parameter_count, jury, told)
         decisions.append(said)
-    told("export", 0.0, "measuring execution forms")
-    execution = choose_execution(network, dataset.behaviours, test)
     parity = export.check_parity(
         export.served(network, test, dataset.behaviours), Engine.from_bytes(execution.model).run(test)
     )

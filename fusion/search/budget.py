@@ -52,6 +52,11 @@ class Budget(BaseModel):
     joules_per_lobby: float | None = Field(default=None, gt=0, description="at most, on this machine")
     search_minutes: float = Field(default=8.0, gt=0, description="for trying recipes; the last training comes on top")
 
+    @property
+    def costs(self) -> Budget:
+        """The same without bounds of quality, which only a network trained to the end can be held to."""
+        return self.model_copy(update={"mean_change": None, "worst_change": None})
+
     def margins(self, found: Measured) -> dict[str, float]:
         """Bound → how far beyond it, at most 0 where it holds: as a share of it, of a hundredth for the qualities."""
         beyond: dict[str, float] = {}

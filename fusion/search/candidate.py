@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fusion.execution import Execution
     from fusion.material import Material
     from fusion.recipe import Recipe
 
@@ -99,9 +100,15 @@ class Bench:
             STEPS[spec.step].run(spec, work, told)
             changes = self._changes(work)
             hopeless(spec.step, changes)
-        rows = self._rows(work)
-        execution = choose_execution(work.network, work.behaviours, rows, repeats=_REPEATS)
-        lobby = rows[:LOBBY_PLAYERS]
+        execution = choose_execution(work.network, work.behaviours, self._rows(work), repeats=_REPEATS)
+        return self._measured(work, execution, changes)
+
+    def judge(self, work: Work, execution: Execution) -> Measured:
+        """Measure a network that was trained elsewhere, in its execution form."""
+        return self._measured(work, execution, self._changes(work))
+
+    def _measured(self, work: Work, execution: Execution, changes: list[float]) -> Measured:
+        lobby = self._rows(work)[:LOBBY_PLAYERS]
         engine = Engine.from_bytes(execution.model)
         cpu = cpu_us([lambda: engine.run(lobby)], repeats=_REPEATS)[0]
         return Measured(

@@ -51,14 +51,16 @@ class Tried:
     Attributes:
         number: of the trial.
         recipe: as proposed.
-        found: None where it was given up early.
+        found: after short training; None where it was given up early.
         reason: why it was given up.
+        trained: after all of its training; None where it had none.
     """
 
     number: int
     recipe: Recipe
     found: Measured | None
     reason: str = ""
+    trained: Measured | None = None
 
 
 def search(
@@ -124,6 +126,29 @@ def search(
     return tried(study)
 
 
+def remember(bench: Bench, base: Recipe, budget: Budget, file: Path, number: int, trained: Measured) -> list[Tried]:
+    """Keep what a recipe measured after all of its training; the search goes on knowing it.
+
+    Args:
+        bench: as of the search, like `base`, `budget` and `file`.
+        base: recipe that all of them start from.
+        budget: what has to hold.
+        file: of the search.
+        number: of the trial.
+        trained: what it measured.
+
+    Returns:
+        Everything that was ever tried, in order.
+
+    Raises:
+        FusionError: the file cannot be used, or the disk is full.
+    """
+    study = _study(bench, base, budget, file)
+    with _using(file):
+        study.set_user_attr(_trained(number), trained.model_dump_json())
+    return tried(study)
+
+
 def check_file(file: Path) -> None:
     """Refuse, before hours of work, a file that no search can be kept in.
 
@@ -153,25 +178,33 @@ def _try(
         trial.set_user_attr("reason", str(error))
         raise optuna.TrialPruned from error
     trial.set_user_attr("found", found.model_dump_json())
-    for name, beyond in budget.margins(found).items():
+    for name, beyond in budget.costs.margins(found).items():
         trial.set_constraint(name, beyond)
     return found.mean_change, found.file_bytes, found.cpu_us_per_lobby
 
 
 def tried(study: optuna.Study) -> list[Tried]:
     """What a study holds, given up ones included."""
-    found = []
-    for trial in study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
-        measured = trial.user_attrs.get("found")
-        found.append(
-            Tried(
-                trial.number,
-                Recipe.model_validate_json(trial.user_attrs["recipe"]),
-                None if measured is None else Measured.model_validate_json(measured),
-                trial.user_attrs.get("reason", ""),
-            )
+    known = study.user_attrs
+    return [
+        Tried(
+            trial.number,
+            Recipe.model_validate_json(trial.user_attrs["recipe"]),
+            _read(trial.user_attrs.get("found")),
+            trial.user_attrs.get("reason", ""),
+            _read(known.get(_trained(trial.number))),
         )
-    return found
+        for trial in study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    ]
+
+
+def _read(measured: str | None) -> Measured | None:
+    return None if measured is None else Measured.model_validate_json(measured)
+
+
+def _trained(number: int) -> str:
+    """Where it is kept: in the study, for a trial that has ended takes nothing more."""
+    return f"trained {number}"
 
 
 def _study(bench: Bench, base: Recipe, budget: Budget, file: Path) -> optuna.Study:
@@ -224,7 +257,7 @@ def _using(file: Path, faults: type[Exception] = optuna.exceptions.OptunaError) 
 
 def _best_so_far(study: optuna.Study, budget: Budget) -> str:
     every = tried(study)
-    holding = [one.found for one in every if one.found is not None and not budget.excess(one.found)]
+    holding = [one.found for one in every if one.found is not None and not budget.costs.excess(one.found)]
     best = max((found.mean_change for found in holding), default=math.nan)
-    said = f"best mean change {best:+.4f}" if holding else "none yet"
-    return f"{len(every)} tried, {len(holding)} hold the budget, {said}"
+    said = f", best mean change {best:+.4f} after short training" if holding else ""
+    return f"{len(every)} tried, {len(holding)} within the costs{said}"

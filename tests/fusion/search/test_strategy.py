@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,33 @@ def test_a_budget_that_nobody_can_hold_says_what_is_closest(
         fuse_within(
             budget, dataset, teachers, BASE, tmp_path / "artifact", tmp_path / "s.sqlite", _silent, most_trials=2
         )
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_quality_is_judged_after_all_of_the_training_and_what_missed_it_is_not_trained_again(
+    dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
+) -> None:
+    budget = Budget(mean_change=-1.0, worst_change=0.9, search_minutes=5)
+    trained: list[str] = []
+
+    def told(stage: str, done: float, note: str) -> None:
+        if stage == "decompose" and done == 1.0:
+            trained.append(note)
+
+    def attempt() -> str:
+        with pytest.raises(FusionError) as caught:
+            fuse_within(
+                budget, dataset, teachers, BASE, tmp_path / "artifact", tmp_path / "s.sqlite", told, most_trials=1
+            )
+        return str(caught.value)
+
+    said = attempt()
+    assert re.search(
+        r"closest is trial 0, trained to the end \(mean change .*worst_change .*the budget allows 0.9", said
+    )
+    assert len(trained) == 1
+    attempt()
+    assert len(trained) == 2, "the new one; the first is known"
     assert not (tmp_path / "artifact").exists()
 
 

@@ -1,6 +1,8 @@
-"""The verdict: the best that holds the budget, and a true reason why every other one lost."""
+"""The verdict: who is worth all of the training, who is closest, and a true reason why every other one lost."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from fusion.recipe import Recipe
 from fusion.search.budget import Budget, Measured
 from fusion.search.study import Tried
-from fusion.search.verdict import judge
+from fusion.search.verdict import closest, explain, shortlist
 
 
 def _tried(number: int, mean: float, size: int, cpu: float) -> Tried:
@@ -32,10 +34,26 @@ BIG, GOOD, SMALL, BAD = (
 EARLY = Tried(4, Recipe(), None, "mean change -0.0500 after finetune")
 
 
-def test_the_best_quality_that_holds_the_budget_wins() -> None:
-    verdict = judge([BIG, GOOD, SMALL, BAD, EARLY], Budget(file_bytes=40_000))
-    assert verdict is not None
-    assert verdict.holds
+def test_short_training_ranks_those_within_the_costs() -> None:
+    assert shortlist([BIG, GOOD, SMALL, BAD, EARLY], Budget(file_bytes=40_000)) == [GOOD, SMALL, BAD]
+    assert shortlist([EARLY, BIG], Budget(file_bytes=40_000)) == []
+
+
+def test_quality_is_what_it_comes_to_when_trained_to_the_end() -> None:
+    budget = Budget(mean_change=0.001, worst_change=-0.002)
+    assert shortlist([GOOD, SMALL], budget) == [GOOD, SMALL], "short training falls short of it"
+    assert GOOD.found is not None
+    missed, held = (replace(GOOD, trained=GOOD.found.model_copy(update={"mean_change": m})) for m in (0.0, 0.002))
+    assert shortlist([missed, SMALL], budget) == [SMALL]
+    assert shortlist([held, SMALL], budget) == [held, SMALL]
+    verdict = explain([missed, SMALL], SMALL, budget)
+    assert verdict.reasons == {
+        1: "does not hold the budget when trained to the end: mean_change 0, the budget allows 0.001"
+    }
+
+
+def test_every_other_one_has_its_reason() -> None:
+    verdict = explain([BIG, GOOD, SMALL, BAD, EARLY], GOOD, Budget(file_bytes=40_000))
     assert verdict.winner is GOOD
     assert verdict.front == (BIG, GOOD, SMALL)
     assert verdict.reasons == {
@@ -47,23 +65,26 @@ def test_the_best_quality_that_holds_the_budget_wins() -> None:
     }
 
 
+def test_a_twin_of_the_winner_is_no_larger_and_no_slower() -> None:
+    twin = replace(GOOD, number=5)
+    said = "mean change +0.0005 against +0.0005 of trial 1, which is no larger and no slower"
+    assert explain([GOOD, twin], GOOD, Budget()).reasons == {5: said}
+
+
 def test_where_none_holds_it_the_closest_one_is_named() -> None:
-    verdict = judge([BIG, GOOD, SMALL], Budget(file_bytes=10_000))
-    assert verdict is not None
-    assert not verdict.holds
-    assert verdict.winner is SMALL
-
-
-def test_nothing_measured_is_no_verdict() -> None:
-    assert judge([], Budget()) is None
-    assert judge([EARLY], Budget()) is None
+    assert closest([BIG, GOOD, SMALL], Budget(file_bytes=10_000)) == (SMALL, SMALL.found)
+    assert GOOD.found is not None
+    trained = replace(GOOD, trained=GOOD.found)
+    assert closest([BIG, trained, SMALL], Budget(file_bytes=10_000)) == (trained, trained.trained)
+    assert closest([], Budget()) is None
+    assert closest([EARLY], Budget()) is None
 
 
 @given(st.lists(st.tuples(st.integers(-5, 5), st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=12))
 def test_nobody_beats_the_front_and_everybody_else_is_beaten(values: list[tuple[int, int, int]]) -> None:
     tried = [_tried(number, mean / 1000, 1000 * size, 10.0 * cpu) for number, (mean, size, cpu) in enumerate(values)]
-    verdict = judge(tried, Budget())
-    assert verdict is not None
+    winner = shortlist(tried, Budget())[0]
+    verdict = explain(tried, winner, Budget())
     on_front = {one.number for one in verdict.front}
     for number, (mean, size, cpu) in enumerate(values):
         beaten = any(m >= mean and s <= size and c <= cpu and (m, -s, -c) != (mean, -size, -cpu) for m, s, c in values)
