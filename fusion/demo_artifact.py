@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from fusion import recipe as recipes
 from fusion.pipeline import fuse
 from fusion.progress import stages
+from fusion.saved import beside
 from fusion.teachers import specs
 from fusion.teachers.library import train
 from fusion.telemetry.dataset import build
@@ -49,6 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, stages() as told:
         trained = train(players, teachers(players), Path(scratch) / "teachers", seed=SEED, progress=told)
         passport = fuse(players, trained, recipe(), FOLDER, told, with_report=False)
+    beside(FOLDER).unlink()  # nobody updates the demo: its network stays out of the package
     for table in passport_tables(passport):
         console.print(table)
 

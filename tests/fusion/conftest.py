@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RECIPE: Final = """\
+least_training_rows: 0
 network: {bins: 2, hidden: 8, trunk: 6, behaviour: 2}
 steps: [{step: distil, epochs: 1}, {step: decompose}, {step: finetune, epochs: 1}]
 """
