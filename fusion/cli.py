@@ -17,6 +17,7 @@ app = typer.Typer(
 
 @app.command()
 def data(
+    context: typer.Context,
     log: Annotated[
         Path | None,
         typer.Argument(help="Session log, or table of players: .csv, .csv.gz or .parquet.", show_default=False),
@@ -57,8 +58,15 @@ def data(
 
       playfuse data --statistics statistics.json --out runs/drawn
     """
+    from fusion.options import refuse_idle
     from fusion.telemetry.command import run
 
+    if log is None:
+        refuse_idle(context, spec="only with a log")
+    if statistics is None:
+        refuse_idle(context, rows="only with --statistics")
+    if simulate is None and statistics is None:
+        refuse_idle(context, seed="only with --simulate or --statistics")
     run(log=log, spec=spec, simulate=simulate, statistics=statistics, rows=rows, seed=seed, out=out, as_json=as_json)
 
 
@@ -82,6 +90,7 @@ def statistics(
 
 @app.command()
 def train(
+    context: typer.Context,
     data: Annotated[Path, typer.Argument(help="Folder that `playfuse data` wrote.")],
     out: Annotated[Path, typer.Option(help="Folder for the teachers; those of the same name are replaced.")],
     preset: Annotated[str, typer.Option(help="full (minutes) or demo (smaller, well under a minute).")] = "full",
@@ -104,13 +113,17 @@ def train(
 
       playfuse train runs/data --out runs/teachers --spec teachers.yaml
     """
+    from fusion.options import refuse_idle
     from fusion.teachers.command import run
 
+    if spec is not None:
+        refuse_idle(context, preset="only without --spec")
     run(data=data, out=out, preset_name=preset, spec=spec, seed=seed, as_json=as_json)
 
 
 @app.command()
 def fuse(
+    context: typer.Context,
     data_folder: Annotated[Path, typer.Argument(metavar="DATA", help="Dataset that `playfuse data` wrote.")],
     out: Annotated[Path, typer.Option(help="Folder to write the artifact to.")],
     folder: Annotated[
@@ -121,7 +134,9 @@ def fuse(
         typer.Option(help="Folder of teachers: what `playfuse train` wrote, and your own.", show_default=False),
     ] = None,
     recipe: Annotated[str, typer.Option(help="full, demo, or a YAML file.")] = "full",
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**31 - 1, help="Instead of the recipe's.", show_default=False)
+    ] = None,
     auto: Annotated[bool, typer.Option("--auto", help="Search for the best recipe that holds the budget.")] = False,
     budget: Annotated[str, typer.Option(help="Of the search: server, console, mobile, or a YAML file.")] = "server",
     study: Annotated[
@@ -156,7 +171,10 @@ def fuse(
       playfuse fuse runs/data --teachers runs/teachers --auto --budget mobile --out runs/artifact
     """
     from fusion.command import one_folder, run
+    from fusion.options import refuse_idle
 
+    if not auto:
+        refuse_idle(context, budget="only with --auto", study="only with --auto")
     run(
         data=data_folder,
         teachers=one_folder(folder, teachers),

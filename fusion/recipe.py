@@ -34,7 +34,7 @@ class Recipe(_Part):
 
     name: Identifier = Field(default="player_behaviour", description="name of the model that is served")
     version: str = Field(default="1", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
     training_rows: int = Field(default=250_000, ge=1, description="at most; whole players are left out above it")
     least_training_rows: int = Field(
         default=150_000,

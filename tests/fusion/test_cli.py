@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -57,6 +58,24 @@ def test_teachers_have_to_be_named_once(
 ) -> None:
     assert exit_code("fuse", made / "data", *words, "--out", tmp_path / "artifact") == USER_FAULT_EXIT_CODE
     assert fault in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [
+        ("data --simulate 9 --spec outriders", "--spec, which changes nothing here, expected it only with a log"),
+        ("data --simulate 9 --rows 5", "--rows, which changes nothing here, expected it only with --statistics"),
+        ("data log.csv --spec outriders --seed 1", "expected it only with --simulate or --statistics"),
+        ("train data --out t --spec spec.yaml --preset demo", "--preset, which .* expected it only without --spec"),
+        ("fuse data teachers --out a --budget mobile", "--budget, which .* expected it only with --auto"),
+        ("fuse data teachers --out a --study s.sqlite", "--study, which .* expected it only with --auto"),
+    ],
+)
+def test_an_option_that_nothing_would_come_of_is_refused(
+    command: str, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(*command.split()) == USER_FAULT_EXIT_CODE
+    assert re.search(fault, re.sub(r"\s+", " ", capsys.readouterr().err).replace(" expected", ", expected"))
 
 
 @pytest.mark.parametrize(
