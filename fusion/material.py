@@ -68,8 +68,7 @@ class Material:
             FusionError: a behaviour has no teacher, two teachers have one name, no teacher can give the hints that the
                 recipe wants, or there are no players to learn from or to judge by.
         """
-        for players, split in (("training", Split.TRAIN), ("validation", Split.VALIDATION), ("test", Split.TEST)):
-            dataset.require(dataset.rows(split), players)
+        require_players(dataset)
         wanted = _hints(recipe)
         if wanted is not None:
             guides(teachers, wanted)
@@ -145,6 +144,16 @@ class Material:
     def features(self, split: Split, columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """(rows of the split, columns) features, as a network reads them."""
         return np.ascontiguousarray(self.dataset.features[self.dataset.rows(split)][:, columns])
+
+
+def require_players(dataset: Dataset) -> None:
+    """Refuse to begin without players to learn from or to judge by.
+
+    Raises:
+        FusionError: there are none.
+    """
+    for players, split in (("training", Split.TRAIN), ("validation", Split.VALIDATION), ("test", Split.TEST)):
+        dataset.require(dataset.rows(split), players)
 
 
 def _hints(recipe: Recipe) -> Hints | None:

@@ -12,7 +12,9 @@ from fusion import export
 from fusion.distill.student import Rows
 from fusion.distill.targets import make_targets
 from fusion.errors import FusionError
+from fusion.material import require_players
 from fusion.passport import Jury
+from fusion.pipeline import part
 from fusion.recipe import Recipe
 from fusion.teachers.alone import Alone
 from fusion.telemetry.dataset import Split
@@ -42,6 +44,7 @@ class Lesson:
         training: rows to learn from.
         validation: rows of other players.
         weights: name → weight of each teacher in the targets.
+        jury: of test players.
     """
 
     dataset: Dataset
@@ -50,13 +53,15 @@ class Lesson:
     training: Rows
     validation: Rows
     weights: dict[str, float]
+    jury: Jury
 
     @classmethod
     def prepare(cls, fused: Fused, name: str, dataset: Dataset, teachers: Sequence[OnnxTeacher], told: Told) -> Lesson:
         """Ask the teachers.
 
         Raises:
-            FusionError: the dataset or the teachers do not know the behaviour, or a feature is missing.
+            FusionError: the dataset or the teachers do not know the behaviour, a feature is missing, or there are no
+                players to learn from or to judge by.
         """
         known = [behaviour.name for behaviour in dataset.behaviours]
         missing = [feature for feature in fused.artifact.manifest.features if feature not in dataset.feature_names]
@@ -66,12 +71,12 @@ class Lesson:
                 got=f"no feature {', '.join(missing)}" if missing else f"no behaviour {name}",
                 expected="all features of the network" if missing else f"one of {', '.join(known)}",
             )
+        require_players(dataset)
         alone = dataset.of_behaviour(name)
         recipe = Recipe.model_validate(fused.artifact.passport.recipe)
         able = [Alone(teacher, name) for teacher in teachers if name in teacher.card.behaviour_names]
-        targets = make_targets(
-            alone, able, label_share=recipe.label_share, told=lambda done, note: told("targets", 0.99 * done, note)
-        )
+        jury = Jury(alone, able, Split.TEST)
+        targets = make_targets(alone, able, label_share=recipe.label_share, told=part(told, "targets"))
         columns = np.array([dataset.feature_names.index(feature) for feature in fused.artifact.manifest.features])
 
         def rows(split: Split, wanted: NDArray[np.float32]) -> Rows:
@@ -79,7 +84,7 @@ class Lesson:
             return Rows(torch.from_numpy(features), torch.from_numpy(wanted))
 
         training, validation = rows(Split.TRAIN, targets.training), rows(Split.VALIDATION, targets.validation)
-        return cls(alone, able, columns, training, validation, targets.weights[name])
+        return cls(alone, able, columns, training, validation, targets.weights[name], jury)
 
     @property
     def prior(self) -> float:
@@ -89,11 +94,10 @@ class Lesson:
     def passport(self, fused: Fused, position: int, behaviours: tuple[Behaviour, ...]) -> Passport:
         """The artifact's, with this behaviour's row anew."""
         old, seed = fused.artifact.passport, fused.artifact.passport.seed
-        jury = Jury(self.dataset, self.teachers, Split.TEST)
-        features = np.ascontiguousarray(self.dataset.features[jury.rows][:, self.columns])
+        features = np.ascontiguousarray(self.dataset.features[self.jury.rows][:, self.columns])
         links = export.predict_links(fused.saved.network, features)[:, position : position + 1]
-        rows = {row.behaviour: row for row in (*old.behaviours, *jury.verdict(links, seed))}
-        curves = {curve.behaviour: curve for curve in (*old.calibration, *jury.calibration(links, seed))}
+        rows = {row.behaviour: row for row in (*old.behaviours, *self.jury.verdict(links, seed))}
+        curves = {curve.behaviour: curve for curve in (*old.calibration, *self.jury.calibration(links, seed))}
         names = [behaviour.name for behaviour in behaviours]
         used = {teacher.card.name: teacher.card.onnx_sha256 for teacher in self.teachers}
         said = " + ".join(f"{weight:.2f} {teacher}" for teacher, weight in self.weights.items())

@@ -17,11 +17,14 @@ from fusion.errors import FusionError
 from fusion.incremental.fused import write
 from fusion.incremental.learner import OneBehaviour
 from fusion.incremental.lesson import Lesson
+from fusion.pipeline import part
 from fusion.training import MaskedLoss, Schedule, train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from fusion.distill.student import Rows
     from fusion.incremental.fused import Fused
@@ -91,7 +94,8 @@ def add(
         schedule: how long and how fast to train.
 
     Raises:
-        FusionError: the dataset or the teachers do not know the behaviour, or a feature is missing.
+        FusionError: the dataset or the teachers do not know the behaviour, a feature is missing, or there are no
+            players to learn from or to judge by.
         ArtifactError: the artifact cannot be written.
     """
     lesson = Lesson.prepare(fused, name, dataset, teachers, told)
@@ -111,7 +115,7 @@ def add(
         lesson.training,
         lesson.validation,
         schedule,
-        lambda done, note: told("train", 0.99 * done, note),
+        part(told, "train"),
         fresh=False,
     )
     learner.release()
@@ -132,5 +136,11 @@ def _nearest(network: FusedNetwork, rows: Rows) -> int:
     links = export.predict_links(network, rows.features.numpy())
     wanted = rows.targets[:, 0].numpy()
     known = ~np.isnan(wanted)
-    likeness = [abs(float(np.corrcoef(column[known], wanted[known])[0, 1])) for column in links.T]
-    return int(np.nanargmax(likeness))
+    return int(np.argmax([_likeness(column[known], wanted[known]) for column in links.T]))
+
+
+def _likeness(links: NDArray[np.float32], targets: NDArray[np.float32]) -> float:
+    """Size of the correlation; 0 where either never varies, as of one player."""
+    if min(len(np.unique(links)), len(np.unique(targets))) < 2:
+        return 0.0
+    return abs(float(np.corrcoef(links, targets)[0, 1]))

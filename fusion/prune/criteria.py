@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from fusion.distill.student import Student
-from fusion.errors import FusionError
 from fusion.training import MaskedLoss
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def weight_scores(work: Work, weights: Sequence[Weight], criterion: Criterion, r
     Args:
         work: network and calibration rows.
         weights: arrays to judge.
-        criterion: magnitude or taylor; the numbers of a factor have no signal of their own.
+        criterion: magnitude or taylor.
         rows: calibration rows.
     """
     if criterion is Criterion.MAGNITUDE:
@@ -59,7 +58,7 @@ def weight_scores(work: Work, weights: Sequence[Weight], criterion: Criterion, r
 
 
 def unit_scores(work: Work, groups: Sequence[Units], criterion: Criterion, rows: int) -> list[NDArray[np.float64]]:
-    """Worth of every unit of some groups, (units,) each."""
+    """Worth of every unit of some groups, (units,) each; by activation only of neurons and features."""
     if criterion is Criterion.MAGNITUDE:
         return [_norms(units) for units in groups]
     if criterion is Criterion.ACTIVATION:
@@ -109,20 +108,10 @@ def _norms(units: Units) -> NDArray[np.float64]:
 
 
 def _signals(work: Work, groups: Sequence[Units], rows: int) -> list[NDArray[np.float64]]:
-    """Per unit: the root mean square of what it puts out, times the norm of what reads it.
-
-    Raises:
-        FusionError: components of a decomposition put nothing out that could be measured alone.
-    """
+    """Per unit: the root mean square of what it puts out, times the norm of what reads it."""
     reads = work.network.signals(work.calibration(rows).features)
     scores = []
     for units in groups:
-        if units.name not in reads:
-            raise FusionError(
-                f"criterion for {units.name}",
-                got="activation",
-                expected="magnitude or taylor: a component of a decomposition has no activation of its own",
-            )
         weight, axis = units.gate
         read = np.moveaxis(weight.numpy().astype(np.float64), axis, 0).reshape(units.count, -1)
         scores.append(reads[units.name] * np.linalg.norm(read, axis=1))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fusion.quantize.packing import Holes, add_codes
 
@@ -70,6 +70,13 @@ class Uniform(BaseModel):
     reduce_range: bool | Literal["auto"] = Field(
         default="auto", description="leave a bit unused: auto where products are integers and saturate on this machine"
     )
+
+    @model_validator(mode="after")
+    def _some_steps_are_left(self) -> Self:
+        if self.symmetric and self.bits == 2 and self.reduce_range is True:
+            msg = "reduce_range leaves 1 bit out of 2; expected 2 at least where steps are symmetric around 0"
+            raise ValueError(msg)
+        return self
 
     def fit(self, array: NDArray[np.float32]) -> UniformGrid:
         """Place the steps."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fusion.distill.student import Student
 from fusion.errors import FusionError
@@ -41,7 +41,17 @@ class _Prune(StepSpec):
             yield number, self.share * (1.0 - (1.0 - number / self.rounds) ** 3)
 
 
-class PruneWeights(_Prune):
+class _PruneParts(_Prune):
+    @field_validator("criterion")
+    @classmethod
+    def _of_their_own(cls, criterion: Criterion) -> Criterion:
+        if criterion is Criterion.ACTIVATION:
+            msg = "activation; expected magnitude or taylor: parts of a matrix have no activation of their own"
+            raise ValueError(msg)
+        return criterion
+
+
+class PruneWeights(_PruneParts):
     """Remove single numbers, over all layers alike."""
 
     step: Literal["prune_weights"] = "prune_weights"
@@ -59,7 +69,7 @@ class PruneFeatures(_Prune):
     step: Literal["prune_features"] = "prune_features"
 
 
-class PruneRanks(_Prune):
+class PruneRanks(_PruneParts):
     """Remove components of the decomposed layers."""
 
     step: Literal["prune_ranks"] = "prune_ranks"

@@ -147,6 +147,30 @@ def test_refreshed_and_removed_of_a_quantized_network(
         np.testing.assert_array_equal(first[name], values)
 
 
+def test_one_validation_player_is_enough_and_none_of_a_kind_are_refused_before_any_work(
+    dataset: Dataset, teachers: list[OnnxTeacher], cp: Path, tmp_path: Path
+) -> None:
+    def attempt(rows: NDArray[np.int64]) -> None:
+        heard.clear()
+        known = dataset.subset(rows)
+        add(Fused.open(cp), NEW, known, teachers, tmp_path / "v2", "2", told, schedule=QUICK)
+
+    def told(stage: str, done: float, note: str) -> None:
+        heard.append(stage)
+
+    heard: list[str] = []
+    for split in Split:
+        with pytest.raises(FusionError, match=r"got no (training|validation|test) players, expected at least one"):
+            attempt(np.flatnonzero(dataset.split != split))
+        assert not heard
+    alike = dataset.labels[:, [behaviour.name for behaviour in dataset.behaviours].index(NEW)] != 0
+    with pytest.raises(FusionError, match=f"labels of {NEW}: got no two different ones in the rows of the test"):
+        attempt(np.flatnonzero((dataset.split != Split.TEST) | alike))
+    assert not heard
+    attempt(np.union1d(dataset.rows(Split.VALIDATION)[:1], np.flatnonzero(dataset.split != Split.VALIDATION)))
+    assert load(tmp_path / "v2")[0].manifest.version == "2"
+
+
 def test_an_artifact_with_a_report_keeps_one_and_it_is_of_the_new_version(cp: Path, tmp_path: Path) -> None:
     old, _ = load(cp)
     model = (cp / MODEL_FILE).read_bytes()

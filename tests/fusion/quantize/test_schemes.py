@@ -23,6 +23,7 @@ SCHEMES = [
     *(Uniform(bits=bits, range=reach) for bits in (8, 4, 2) for reach in Range),
     Uniform(per_channel=False),
     Uniform(symmetric=False, bits=4),
+    Uniform(symmetric=False, bits=2, reduce_range=True),
     Uniform(reduce_range=True),
     *(KMeansCodebook(bits=bits) for bits in (8, 4, 2)),
     *(PowerOfTwo(bits=bits) for bits in (8, 4, 2)),

@@ -98,9 +98,18 @@ def test_a_misspelt_key_of_a_step_names_the_nearest_one(text: str, message: str)
         ("layers: {scheme: uniform, bits: 4}, activations: {}", "activations need layers.*'bits': 8"),
         ("layers: {scheme: float16}, activations: {}", "activations need layers.*uniform"),
         ("layers: {scheme: uniform, reduce_range: often}", "reduce_range"),
+        ("layers: {scheme: uniform, bits: 2, reduce_range: true}", "leaves 1 bit out of 2; expected 2 at least"),
     ],
 )
-def test_what_products_of_integers_need_is_told(keys: str, message: str) -> None:
+def test_what_quantization_needs_is_told(keys: str, message: str) -> None:
     text = f"steps: [{{step: distil, epochs: 1}}, {{step: quantize, {keys}}}]"
     with pytest.raises(FusionError, match=message):
         parse(text, Recipe, where="recipe.yaml")
+
+
+@pytest.mark.parametrize("step", ["prune_weights", "prune_ranks"])
+def test_what_has_no_activation_of_its_own_is_not_judged_by_one(step: str) -> None:
+    text = "steps: [{{step: distil, epochs: 1}}, {{step: decompose}}, {{step: {}, share: 0.5, criterion: {}}}]"
+    parse(text.format(step, "magnitude"), Recipe, where="recipe.yaml")
+    with pytest.raises(FusionError, match=r"criterion.*activation; expected magnitude or taylor"):
+        parse(text.format(step, "activation"), Recipe, where="recipe.yaml")
