@@ -209,11 +209,16 @@ def report(
 
 @app.command()
 def update(
+    context: typer.Context,
     artifact: Annotated[Path, typer.Argument(help="Folder that `playfuse fuse` wrote.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to write the new artifact to; may be the old one.")],
     version: Annotated[str, typer.Option(help="Of the new model.")],
     add: Annotated[
         str | None, typer.Option(metavar="BEHAVIOUR", help="To predict as well, or anew.", show_default=False)
+    ] = None,
+    called: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="What to call what is added, a region's own.", show_default=False),
     ] = None,
     remove: Annotated[
         str | None, typer.Option(metavar="BEHAVIOUR", help="To predict no more.", show_default=False)
@@ -232,13 +237,20 @@ def update(
 
       playfuse update runs/artifact --add churn_14d --data runs/data --teachers runs/teachers --version 2 --out runs/v2
 
-      playfuse update runs/artifact --remove next_gap_hours --version 3 --out runs/v3
+      playfuse update runs/artifact --add churn_7d --as churn_7d_eu --data runs/eu --teachers runs/eu_teachers
+      --version 3 --out runs/v3
+
+      playfuse update runs/artifact --remove next_gap_hours --version 4 --out runs/v4
     """
     from fusion.incremental.command import run
+    from fusion.options import refuse_idle
 
+    if add is None:
+        refuse_idle(context, called="only with --add", data="only with --add", teachers="only with --add")
     run(
         artifact=artifact,
         added=add,
+        called=called,
         removed=remove,
         data=data,
         teachers=teachers,

@@ -22,10 +22,11 @@ def refuse_idle(context: typer.Context, **needs: str) -> None:
     """
     for name, need in needs.items():
         source = context.get_parameter_source(name)
+        option = next(parameter.opts[0] for parameter in context.command.params if parameter.name == name)
         if source is not None and source.name == "COMMANDLINE":
             raise FusionError(
                 f"playfuse {context.command.name}",
-                got=f"--{name}, which changes nothing here",
+                got=f"{option}, which changes nothing here",
                 expected=f"it {need}",
-                fix=f"Leave --{name} out.",
+                fix=f"Leave {option} out.",
             )

@@ -23,6 +23,7 @@ def run(
     *,
     artifact: Path,
     added: str | None,
+    called: str | None,
     removed: str | None,
     data: Path | None,
     teachers: Path | None,
@@ -50,7 +51,7 @@ def run(
             if added is None or data is None or teachers is None:
                 raise FusionError("playfuse update --add", got="no --data or --teachers", expected="both")
             dataset = Dataset.load(data)
-            passport = add(fused, added, dataset, load(teachers, dataset), out, version, told)
+            passport = add(fused, added, dataset, load(teachers, dataset), out, version, told, called=called)
     if as_json:
         print(passport.model_dump_json(indent=1))
         return

@@ -38,10 +38,12 @@ class OneBehaviour(Learner[Rows]):
             # A gradient of exactly 0, and no decay of weights, leave a number as it is, to the bit.
             self._hooks.append(weight.array.register_hook(mine.mul))  # type: ignore[no-untyped-call, unused-ignore]
 
-    def start_from(self, constant: float) -> None:
-        """Let the behaviour's answers begin at a constant link."""
+    def start_as(self, slope: float, intercept: float) -> None:
+        """Let the behaviour's links begin as a linear function of what they are."""
         with torch.no_grad():
-            self.network.readout_bias.array[self._position] = constant
+            self.network.readout.array[self._position] *= slope
+            bias = self.network.readout_bias.array
+            bias[self._position] = slope * bias[self._position] + intercept
 
     def release(self) -> None:
         """Thaw the rest."""

@@ -56,8 +56,10 @@ class Lesson:
     jury: Jury
 
     @classmethod
-    def prepare(cls, fused: Fused, name: str, dataset: Dataset, teachers: Sequence[OnnxTeacher], told: Told) -> Lesson:
-        """Ask the teachers.
+    def prepare(
+        cls, fused: Fused, name: str, called: str, dataset: Dataset, teachers: Sequence[OnnxTeacher], told: Told
+    ) -> Lesson:
+        """Ask the teachers about a behaviour that the network will call so.
 
         Raises:
             FusionError: the dataset or the teachers do not know the behaviour, a feature is missing, or there are no
@@ -72,9 +74,9 @@ class Lesson:
                 expected="all features of the network" if missing else f"one of {', '.join(known)}",
             )
         require_players(dataset)
-        alone = dataset.of_behaviour(name)
+        alone = dataset.of_behaviour(name, called)
         recipe = Recipe.model_validate(fused.artifact.passport.recipe)
-        able = [Alone(teacher, name) for teacher in teachers if name in teacher.card.behaviour_names]
+        able = [Alone(teacher, name, called) for teacher in teachers if name in teacher.card.behaviour_names]
         jury = Jury(alone, able, Split.TEST)
         targets = make_targets(alone, able, label_share=recipe.label_share, told=part(told, "targets"))
         columns = np.array([dataset.feature_names.index(feature) for feature in fused.artifact.manifest.features])
@@ -84,7 +86,7 @@ class Lesson:
             return Rows(torch.from_numpy(features), torch.from_numpy(wanted))
 
         training, validation = rows(Split.TRAIN, targets.training), rows(Split.VALIDATION, targets.validation)
-        return cls(alone, able, columns, training, validation, targets.weights[name], jury)
+        return cls(alone, able, columns, training, validation, targets.weights[called], jury)
 
     @property
     def prior(self) -> float:

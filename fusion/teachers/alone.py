@@ -18,14 +18,17 @@ class Alone:
     Args:
         teacher: asked about all.
         behaviour: its name.
+        called: another name for it, as of one region's.
     """
 
-    def __init__(self, teacher: Teacher, behaviour: str) -> None:
+    def __init__(self, teacher: Teacher, behaviour: str, called: str | None = None) -> None:
         self._teacher = teacher
         self._column = teacher.card.behaviour_names.index(behaviour)
         card = teacher.card
-        quality = {name: value for name, value in card.validation_quality.items() if name == behaviour}
-        one = (card.behaviours[self._column],)
+        called = called or behaviour
+        known = card.validation_quality
+        quality = {called: known[behaviour]} if behaviour in known else {}
+        one = (card.behaviours[self._column].model_copy(update={"name": called}),)
         self._card = card.model_copy(update={"behaviours": one, "validation_quality": quality})
 
     @property

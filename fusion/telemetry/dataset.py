@@ -160,14 +160,15 @@ class Dataset:
             censored=censored(self.behaviours, labels),
         )
 
-    def of_behaviour(self, name: str) -> Dataset:
-        """The same rows, with the labels of one behaviour alone."""
+    def of_behaviour(self, name: str, called: str | None = None) -> Dataset:
+        """The same rows, with the labels of one behaviour alone; by another name where it is called otherwise."""
+        called = called or name
         column = [behaviour.name for behaviour in self.behaviours].index(name)
         return replace(
             self,
-            behaviours=(self.behaviours[column],),
+            behaviours=(self.behaviours[column].model_copy(update={"name": called}),),
             labels=np.ascontiguousarray(self.labels[:, column : column + 1]),
-            censored={name: self.censored[name]},
+            censored={called: self.censored[name]},
         )
 
     def save(self, folder: Path) -> None:

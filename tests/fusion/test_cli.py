@@ -68,6 +68,7 @@ def test_teachers_have_to_be_named_once(
         ("data log.csv --spec outriders --seed 1", "expected it only with --simulate or --statistics"),
         ("train data --out t --spec spec.yaml --preset demo", "--preset, which .* expected it only without --spec"),
         ("fuse data teachers --out a --budget mobile", "--budget, which .* expected it only with --auto"),
+        ("update a --remove churn_7d --as b --version 2 --out c", "--as, which .* expected it only with --add"),
         ("fuse data teachers --out a --study s.sqlite", "--study, which .* expected it only with --auto"),
     ],
 )

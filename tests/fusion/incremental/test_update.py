@@ -130,6 +130,35 @@ def test_a_behaviour_is_added_and_all_others_keep_every_bit(
     assert passport.fused_cost.parameters > load(tmp_path / "v1")[0].passport.fused_cost.parameters
 
 
+def test_a_region_gets_a_column_of_its_own(
+    dataset: Dataset, teachers: list[OnnxTeacher], cp: Path, tmp_path: Path
+) -> None:
+    region = dataset.subset(np.flatnonzero(dataset.player % 2 == 0))
+    own = train(region, [TeacherSpec(name="region", family="logistic", settings={"epochs": 4})], tmp_path / "region")
+    before = answers(cp, dataset)
+    passport = add(
+        Fused.open(cp), "churn_7d", region, own, tmp_path / "v2", "2", silent, called="churn_7d_eu", schedule=QUICK
+    )
+    after = answers(tmp_path / "v2", dataset)
+    assert set(after) == {*before, "churn_7d_eu"}
+    for name, values in before.items():
+        np.testing.assert_array_equal(after[name], values)
+    row = next(row for row in passport.behaviours if row.behaviour == "churn_7d_eu")
+    assert row.best_teacher == "region"
+    assert row.test_rows <= len(region.rows(Split.TEST))
+    assert row.fused.value > 0.6
+    again = add(
+        Fused.open(tmp_path / "v2"), "churn_7d", region, own, tmp_path / "v3", "3", silent, called="churn_7d_eu",
+        schedule=QUICK,
+    )  # fmt: skip
+    assert again.stages[-1].stage == "refresh churn_7d_eu"
+    bad = tmp_path / "bad"
+    for name, told in (("churn 7d!", "'churn 7d!', expected lower-case"), ("playtime_7d_hours", "hours played")):
+        with pytest.raises(FusionError, match=told):
+            add(Fused.open(cp), "churn_7d", region, own, bad, "2", silent, called=name, schedule=QUICK)
+    assert not bad.exists()
+
+
 def test_refreshed_and_removed_of_a_quantized_network(
     dataset: Dataset, teachers: list[OnnxTeacher], tmp_path: Path
 ) -> None:
