@@ -14,9 +14,9 @@ os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")  # before gR
 
 import grpc
 
-from inference.server import transport_options
 from inference.services.player_behavior import SERVICE
 from inference.settings import ServerSettings
+from inference.transport.grpcio import options as transport_options
 
 
 def main() -> None:

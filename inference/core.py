@@ -7,6 +7,7 @@ handling an array per request.
 from __future__ import annotations
 
 import logging
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -25,6 +26,14 @@ WIRE_FLOAT32: Final = np.dtype("<f4")
 _LOG = logging.getLogger(__name__)
 
 
+class Priority(IntEnum):
+    """What an answer is for; the smaller, the more urgent."""
+
+    LIVE_MATCH = 0
+    PREFETCH = 1
+    ANALYTICS = 2
+
+
 class Request(NamedTuple):
     """Players to score. (Named tuples: thousands are made every second.)
 
@@ -35,6 +44,7 @@ class Request(NamedTuple):
         nan_is_missing: NaN marks a missing value; otherwise it is a fault.
         request_id: echoed.
         dropped_sessions: sessions that cleaning took away on the way here.
+        priority: what the answer is for.
     """
 
     values: bytes
@@ -43,6 +53,7 @@ class Request(NamedTuple):
     nan_is_missing: bool = False
     request_id: str = ""
     dropped_sessions: int = 0
+    priority: Priority = Priority.LIVE_MATCH
 
 
 class Response(NamedTuple):

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from inference.contract.artifact import Manifest
     from inference.energy.meter import Meter
     from inference.instruments import Histogram
-    from inference.metrics import Metrics
+    from inference.metrics import CallMetrics
+    from inference.models import Models, ServedModel
 
 METRICS_PATH: Final = "/metrics"
 
@@ -29,32 +29,30 @@ class Exposition(Collector):
     """Reads everything when it is scraped and never in between.
 
     Args:
-        metrics: the counters.
-        manifest: names of the model and its behaviours.
+        metrics: counters of the calls.
+        models: what is served, each with its own counters.
         meter: energy of this process.
         calls_in_flight: calls that threads are handling now.
-        queue_rows: players that wait for the engine now.
     """
 
     def __init__(
         self,
-        metrics: Metrics,
-        manifest: Manifest,
+        metrics: CallMetrics,
+        models: Models,
         meter: Meter,
         *,
         calls_in_flight: Callable[[], int],
-        queue_rows: Callable[[], int],
     ) -> None:
         self._metrics = metrics
-        self._manifest = manifest
+        self._models = models
         self._meter = meter
         self._calls_in_flight = calls_in_flight
-        self._queue_rows = queue_rows
 
     def collect(self) -> Iterable[Metric]:
         """All families, in the order of `docs/operations.md`."""
         yield from self._requests()
-        yield from self._engine()
+        for model in self._models.served():
+            yield from self._of_model(model)
         yield from self._resources()
 
     def _requests(self) -> Iterable[Metric]:
@@ -76,6 +74,9 @@ class Exposition(Collector):
         for reason, counter in metrics.rejected.items():
             rejected.add_metric([reason], counter.value)
         yield rejected
+
+    def _of_model(self, model: ServedModel) -> Iterable[Metric]:
+        metrics, manifest = model.metrics, model.manifest
         yield CounterMetricFamily(
             "playfuse_degraded", "Calls answered with the priors because the model failed.", metrics.degraded.value
         )
@@ -84,9 +85,6 @@ class Exposition(Collector):
             "Sessions in raw histories that cleaning took away or merged.",
             metrics.sessions_dropped.value,
         )
-
-    def _engine(self) -> Iterable[Metric]:
-        metrics, manifest = self._metrics, self._manifest
         for name, text, histogram in (
             ("batch_rows", "Players in one run of the engine.", metrics.batch_rows),
             ("queue_wait_seconds", "From a call's arrival to the start of its run.", metrics.queue_wait_seconds),
@@ -95,7 +93,9 @@ class Exposition(Collector):
             family = HistogramMetricFamily(f"playfuse_{name}", text, labels=[])
             _add(family, (), histogram)
             yield family
-        yield GaugeMetricFamily("playfuse_queue_rows", "Players that wait for the engine.", value=self._queue_rows())
+        yield GaugeMetricFamily(
+            "playfuse_queue_rows", "Players that wait for the engine.", value=model.batcher.waiting_rows
+        )
         predictions = CounterMetricFamily(
             "playfuse_predictions", "Players answered, by behaviour.", labels=["behaviour"]
         )

@@ -20,22 +20,36 @@ SECONDS_BOUNDS: Final = (
 
 ROWS_BOUNDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0)
 
-METHODS: Final = ("Predict", "DescribeModel")
 CODES: Final = (
-    *("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE", "INTERNAL"),
+    *("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE", "NOT_FOUND"),
+    "INTERNAL",
 )
-REASONS: Final = ("invalid", "overloaded", "queue_full", "deadline", "cancelled", "shutting_down")
+REASONS: Final = (*("invalid", "overloaded", "queue_full", "deadline", "cancelled", "shutting_down", "unknown_model"),)
 
 
-class Metrics:
-    """All counters of one server."""
+class CallMetrics:
+    """Counters of the calls to one server, whichever model they ask for.
+
+    Args:
+        methods: names of all methods.
+    """
+
+    def __init__(self, methods: Sequence[str]) -> None:
+        self.request_seconds = {(method, code): Histogram(SECONDS_BOUNDS) for method in methods for code in CODES}
+        self.rejected = {reason: Counter() for reason in REASONS}
+
+
+class ModelMetrics:
+    """Counters of one version of a model.
+
+    Args:
+        behaviours: how many it predicts.
+    """
 
     def __init__(self, behaviours: int) -> None:
-        self.request_seconds = {(method, code): Histogram(SECONDS_BOUNDS) for method in METHODS for code in CODES}
         self.batch_rows = Histogram(ROWS_BOUNDS)
         self.queue_wait_seconds = Histogram(SECONDS_BOUNDS)
         self.inference_seconds = Histogram(SECONDS_BOUNDS)
-        self.rejected = {reason: Counter() for reason in REASONS}
         self.degraded = Counter()
         self.sessions_dropped = Counter()
         self._all_behaviours = Counter()

@@ -45,3 +45,9 @@ class Overloaded(QueueFull):
     def __init__(self, retry_after_ms: int) -> None:
         self.retry_after_ms = retry_after_ms
         Refused.__init__(self, f"too many calls wait already; retry in {retry_after_ms} ms")
+
+
+class UnknownModel(Refused):
+    """No such model or version is served."""
+
+    reason = "unknown_model"

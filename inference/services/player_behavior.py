@@ -2,119 +2,82 @@
 
 from __future__ import annotations
 
-import logging
-import math
-import threading
-import time
 from typing import TYPE_CHECKING, Final
 
-import grpc
+from google.protobuf.message import DecodeError
 
+from inference.calls import Asked
 from inference.contract.errors import InvalidRequest
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
-from inference.refusals import Cancelled, Closed, DeadlineMissed, Overloaded, QueueFull, Refused
-from inference.transport import workers
+from inference.transport.codec import parse
+from inference.transport.shapes import Shapes
 
 if TYPE_CHECKING:
-    from inference.batching import Batcher
+    from inference.calls import Call
     from inference.contract.artifact import Manifest
-    from inference.metrics import Metrics
+    from inference.core import Response
+    from inference.models import Models, ServedModel
     from inference.settings import Limits
-    from inference.transport.codec import Codec
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["PlayerBehavior"].full_name
-PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
-"""Trailing metadata that tells a client's retry policy how long to wait (gRFC A6)."""
-_OVERLOAD_PUSHBACK_MS: Final = 100
-
-_LOG = logging.getLogger(__name__)
-_STATUS: Final = {
-    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    DeadlineMissed: grpc.StatusCode.DEADLINE_EXCEEDED,
-    Cancelled: grpc.StatusCode.CANCELLED,
-    Closed: grpc.StatusCode.UNAVAILABLE,
-}
 
 
-class PlayerBehaviorService:
-    """Takes and gives bytes: the codec alone knows the messages, so that every fault in them is a proper status."""
+class Predict:
+    """`Predict`: takes and gives bytes, so that every fault in them is a proper status."""
 
-    def __init__(self, codec: Codec, batcher: Batcher, metrics: Metrics, *, manifest: Manifest, limits: Limits) -> None:
-        self._codec = codec
-        self._batcher = batcher
-        self._metrics = metrics
-        self._max_wait_seconds = limits.max_wait_seconds
-        self._description = _describe(manifest, limits).SerializeToString()
-        self._hold_from_seconds = math.inf
-        self._refuse = threading.Event()
+    path = f"/{SERVICE}/Predict"
 
-    def add_to(self, server: grpc.Server) -> None:
-        """Register the methods."""
-        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "Predict": grpc.unary_unary_rpc_method_handler(self.predict),
-            "DescribeModel": grpc.unary_unary_rpc_method_handler(self.describe_model),
-        }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        server.add_registered_method_handlers(SERVICE, handlers)
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._shapes = Shapes(models.generation)
 
-    def hold_new(self) -> float:
-        """From now on: calls that come are held, those that came before are still answered. The moment of now."""
-        self._hold_from_seconds = time.monotonic()
-        return self._hold_from_seconds
+    def quick(self, message: bytes) -> Asked | None:
+        """See `calls.ScoringMethod`."""
+        return self._known_shapes().recognise(message)
 
-    def refuse_held(self) -> None:
-        """Tell the held calls, and all that still come, that the server is UNAVAILABLE."""
-        self._refuse.set()
+    def decode(self, message: bytes) -> Asked:
+        """See `calls.ScoringMethod`."""
+        shapes = self._known_shapes()  # before the lookup: what is learnt must not outlive the model that it names
+        if (known := shapes.recognise(message)) is not None:
+            return known
+        parsed = parse(message)
+        model = self._models.find(parsed.model_name, parsed.model_version, parsed.routing_key)
+        asked = Asked(model, model.codec.decode(parsed))
+        settled = not parsed.routing_key and self._models.is_settled(parsed.model_name, parsed.model_version)
+        if settled and parsed.HasField("packed_rows"):
+            shapes.learn(message, parsed, asked)
+        return asked
 
-    def predict(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        """`Predict`."""
-        arrival = workers.current()
-        metrics = self._metrics
-        code = "INTERNAL"
+    def encode(self, model: ServedModel, response: Response) -> bytes:
+        """See `calls.ScoringMethod`."""
+        return model.codec.encode(response)
+
+    def _known_shapes(self) -> Shapes:
+        shapes, generation = self._shapes, self._models.generation
+        if shapes.generation != generation:
+            shapes = self._shapes = Shapes(generation)
+        return shapes
+
+
+class DescribeModel:
+    """`DescribeModel`."""
+
+    path = f"/{SERVICE}/DescribeModel"
+
+    def __init__(self, models: Models, limits: Limits) -> None:
+        self._models = models
+        self._limits = limits
+
+    def answer(self, call: Call) -> bytes:
+        """See `calls.Method`."""
         try:
-            reply = self._predict(message, context, arrival)
-            code = "OK"
-            return reply
-        except InvalidRequest as error:
-            code = "INVALID_ARGUMENT"
-            metrics.rejected["invalid"].add()
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except Refused as refusal:
-            status = _STATUS[type(refusal)]
-            code = status.name
-            metrics.rejected[refusal.reason].add()
-            if isinstance(refusal, QueueFull):
-                context.set_trailing_metadata(((PUSHBACK_KEY, str(refusal.retry_after_ms)),))
-            context.abort(status, str(refusal))
-        except Exception:  # a fault of ours: the log has it, the caller gets no insight into the server
-            _LOG.exception("a call failed")
-            context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log tells more")
-        finally:
-            metrics.request_seconds["Predict", code].observe(time.monotonic() - arrival.arrived_seconds)
-
-    def describe_model(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        """`DescribeModel`. Its request has no fields, so whatever bytes come are fields of a later version."""
-        arrived_seconds = workers.current().arrived_seconds
-        self._metrics.request_seconds["DescribeModel", "OK"].observe(time.monotonic() - arrived_seconds)
-        return self._description
-
-    def _predict(self, message: bytes, context: grpc.ServicerContext, arrival: workers.Arrival) -> bytes:
-        if arrival.overloaded:
-            raise Overloaded(_OVERLOAD_PUSHBACK_MS)
-        if arrival.arrived_seconds >= self._hold_from_seconds:
-            self._refuse.wait(self._max_wait_seconds)
-            msg = "the server is shutting down"
-            raise Closed(msg)
-        request = self._codec.decode(message)
-        left_seconds = min(context.time_remaining(), self._max_wait_seconds)
-        response = self._batcher.submit(
-            request,
-            arrived_seconds=arrival.arrived_seconds,
-            deadline_seconds=time.monotonic() + left_seconds,
-            is_wanted=context.is_active,
-        )
-        return self._codec.encode(response)
+            asked = pb.DescribeModelRequest.FromString(call.message)
+        except DecodeError as error:
+            raise InvalidRequest(
+                "request", got=f"{len(call.message)} bytes that do not parse", expected="a DescribeModelRequest"
+            ) from error
+        model = self._models.find(asked.model_name, asked.model_version)
+        return _describe(model.manifest, self._limits).SerializeToString()
 
 
 def _describe(manifest: Manifest, limits: Limits) -> pb.DescribeModelResponse:

@@ -1,4 +1,7 @@
-"""Bytes of the wire ↔ requests and responses of the core. Every fault of a caller ends here, as an `InvalidRequest`."""
+"""Messages of `playfuse.v1` ↔ requests and responses of the core, for one model.
+
+Every fault of a caller ends here, as an `InvalidRequest`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from inference.contract.errors import InvalidRequest
 from inference.contract.features import FEATURE_NAMES
-from inference.core import WIRE_FLOAT32, Request, Response, not_finite
+from inference.core import WIRE_FLOAT32, Priority, Request, Response, not_finite
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.transport import histories
 
@@ -24,10 +27,11 @@ if TYPE_CHECKING:
 
 _MAX_QUOTED: Final = 64
 _MAX_LISTED: Final = 50
+_MAX_HEADS: Final = 4_096
 
 
 class Codec:
-    """Decodes and encodes for one model. Keeps no state between calls.
+    """Decodes and encodes for one model. Any thread may use it.
 
     Args:
         manifest: the model's features and behaviours.
@@ -41,62 +45,73 @@ class Codec:
         self._behaviours = manifest.behaviour_names
         self._behaviour_column = {name: column for column, name in enumerate(self._behaviours)}
         self._row_bytes = len(self._features) * WIRE_FLOAT32.itemsize
-        # Joined messages merge (protobuf's encoding guide), so the unchanging part of a reply is encoded once.
-        model = pb.PredictResponse(model_name=manifest.name, model_version=manifest.version)
-        self._reply_start = model.SerializeToString()
-        model.behaviours.extend(self._behaviours)
-        self._reply_start_all = model.SerializeToString()
+        self._name, self._version = manifest.name, manifest.version
+        self._heads: dict[tuple[int, tuple[int, ...] | None], bytes] = {}
         self._history_columns: NDArray[np.intp] | None = None
         self._own_features = manifest.own_features
         if not self._own_features:
             self._history_columns = np.array([FEATURE_NAMES.index(name) for name in self._features], dtype=np.intp)
 
-    def decode(self, message: bytes) -> Request:
-        """A `PredictRequest` as bytes → a request of the core.
+    def decode(self, predict: pb.PredictRequest) -> Request:
+        """A `PredictRequest` → a request of the core.
 
         Everything is checked but whether packed values are finite, which the core checks for a whole batch at once.
 
         Raises:
             InvalidRequest: names the field, the row or column where there is one, what was got, what was expected.
         """
-        try:
-            predict = pb.PredictRequest.FromString(message)
-        except DecodeError as error:
-            raise InvalidRequest(
-                "request", got=f"{len(message)} bytes that do not parse", expected="a playfuse.v1.PredictRequest"
-            ) from error
         request_id = predict.request_id
-        if request_id and (size := len(request_id.encode())) > self._limits.max_request_id_bytes:
-            raise InvalidRequest(
-                "request_id", got=f"{size} bytes", expected=f"at most {self._limits.max_request_id_bytes}"
-            )
+        self._check_size("request_id", request_id)
+        self._check_size("routing_key", predict.routing_key)
         columns = self._columns(predict.behaviours) if predict.behaviours else None
+        priority = _priority(predict.priority)
         form = predict.WhichOneof("input")
         if form == "packed_rows":
             values, rows = self._packed(predict.packed_rows)
-            return Request(values, rows, columns, predict.nan_is_missing, request_id)
+            return Request(values, rows, columns, predict.nan_is_missing, request_id, 0, priority)
         if form == "named_features":
             values, rows = self._named(predict.named_features, nan_is_missing=predict.nan_is_missing)
-            return Request(values, rows, columns, True, request_id)
+            return Request(values, rows, columns, True, request_id, 0, priority)
         if form == "histories":
             values, rows, dropped_sessions = self._histories(predict.histories)
-            return Request(values, rows, columns, True, request_id, dropped_sessions)
+            return Request(values, rows, columns, True, request_id, dropped_sessions, priority)
         raise InvalidRequest("input", got="nothing", expected="one of packed_rows, named_features, histories")
 
     def encode(self, response: Response) -> bytes:
         """A response → a `PredictResponse` as bytes."""
         request, values, degraded = response
-        reply = pb.PredictResponse(rows=request.rows, values=values)
-        if request.request_id:
+        if degraded or request.dropped_sessions:
+            reply = self._reply(request, values)
             reply.request_id = request.request_id
-        if degraded:
-            reply.degraded = True
-        if request.dropped_sessions:
+            reply.degraded = degraded
             reply.dropped_sessions = request.dropped_sessions
-        if request.columns is None:
-            return self._reply_start_all + reply.SerializeToString()
-        reply.behaviours.extend([self._behaviours[column] for column in request.columns])
-        return self._reply_start + reply.SerializeToString()
+            return reply.SerializeToString()
+        # All but the values and the id is alike for requests of one size: encoded once, then only joined.
+        shape = (request.rows, request.columns)
+        head = self._heads.get(shape)
+        if head is None:
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            whole = self._reply(request, values).SerializeToString()
+            head = self._heads[shape] = whole[: len(whole) - len(values)]
+        if request.request_id:
+            return pb.PredictResponse(request_id=request.request_id).SerializeToString() + head + values
+        return head + values
+
+    def _reply(self, request: Request, values: bytes) -> pb.PredictResponse:
+        """The fields of every reply, the values last."""
+        columns = range(len(self._behaviours)) if request.columns is None else request.columns
+        return pb.PredictResponse(
+            model_name=self._name,
+            model_version=self._version,
+            behaviours=[self._behaviours[column] for column in columns],
+            rows=request.rows,
+            values=values,
+        )
+
+    def _check_size(self, where: str, text: str) -> None:
+        if text and (size := len(text.encode())) > self._limits.max_request_id_bytes:
+            raise InvalidRequest(where, got=f"{size} bytes", expected=f"at most {self._limits.max_request_id_bytes}")
 
     def _columns(self, names: Iterable[str]) -> tuple[int, ...]:
         columns: dict[int, None] = {}
@@ -174,6 +189,26 @@ class Codec:
             sent.players, self._history_columns, max_sessions=self._limits.max_sessions_per_request
         )
         return rows.astype(WIRE_FLOAT32, copy=False).tobytes(), len(rows), dropped_sessions
+
+
+def parse(message: bytes) -> pb.PredictRequest:
+    """Bytes → a `PredictRequest`, whichever model it asks.
+
+    Raises:
+        InvalidRequest: they are none.
+    """
+    try:
+        return pb.PredictRequest.FromString(message)
+    except DecodeError as error:
+        raise InvalidRequest(
+            "request", got=f"{len(message)} bytes that do not parse", expected="a playfuse.v1.PredictRequest"
+        ) from error
+
+
+def _priority(sent: int) -> Priority:
+    if sent not in pb.Priority.values():
+        raise InvalidRequest("priority", got=str(sent), expected=f"one of {', '.join(pb.Priority.keys())}")
+    return Priority(max(0, sent - pb.PRIORITY_LIVE_MATCH))
 
 
 def _unknown(where: str, name: str, known: tuple[str, ...], what: str) -> InvalidRequest:

@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.callers import packed
+from inference.calls import PUSHBACK_KEY
 from inference.client import CallFailed, Client, History
 from inference.contract import features
 from inference.contract.features import FEATURE_NAMES
@@ -30,7 +31,6 @@ from inference.contract.history import HistoryBatch, SessionTable
 from inference.engine import Engine
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.pb.playfuse.v1.player_behavior_pb2_grpc import PlayerBehaviorStub
-from inference.services.player_behavior import PUSHBACK_KEY
 from playfuse.demo.metrics import Scrape
 from tests.support.artifacts import BEHAVIOURS, build_graph
 from tests.support.servers import running_server, scrape

@@ -129,8 +129,9 @@ def test_a_call_that_the_server_pushed_back_is_tried_again() -> None:
     """A server that refuses the first two tries, with a pause to keep, and takes the third."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from inference.calls import PUSHBACK_KEY
     from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
-    from inference.services.player_behavior import PUSHBACK_KEY, SERVICE
+    from inference.services.player_behavior import SERVICE
 
     tries: list[str] = []
 

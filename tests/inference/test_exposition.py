@@ -13,17 +13,28 @@ from inference.contract.errors import PlayfuseError
 from inference.contract.features import FEATURE_NAMES
 from inference.core import Request, Response
 from inference.energy.estimate import EstimateMeter
+from inference.engine import Engine
 from inference.exposition import Exposition
-from inference.metrics import Metrics
+from inference.metrics import CallMetrics
+from inference.models import OneModel, ServedModel
+from inference.settings import Limits
 from tests.support.artifacts import BEHAVIOURS, build_graph, make_manifest
 
 HANDBOOK = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 
 
-def exposed(metrics: Metrics) -> Exposition:
-    manifest = make_manifest(build_graph(4, BEHAVIOURS), FEATURE_NAMES[:4], BEHAVIOURS)
+def model() -> ServedModel:
+    graph = build_graph(4, BEHAVIOURS)
+    return ServedModel(make_manifest(graph, FEATURE_NAMES[:4], BEHAVIOURS), Engine.from_bytes(graph), Limits())
+
+
+def calls() -> CallMetrics:
+    return CallMetrics(["Predict", "DescribeModel"])
+
+
+def exposed(served: ServedModel | None = None, metrics: CallMetrics | None = None) -> Exposition:
     meter = EstimateMeter(10.0, iter((1.0, 3.0, 5.0)).__next__)
-    return Exposition(metrics, manifest, meter, calls_in_flight=lambda: 3, queue_rows=lambda: 17)
+    return Exposition(metrics or calls(), OneModel(served or model()), meter, calls_in_flight=lambda: 3)
 
 
 def samples(exposition: Exposition) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -35,11 +46,11 @@ def samples(exposition: Exposition) -> dict[tuple[str, frozenset[tuple[str, str]
 
 
 def test_what_was_counted_is_what_is_shown() -> None:
-    metrics = Metrics(len(BEHAVIOURS))
-    metrics.batch([Response(Request(b"", 5, columns=(0,)), b"", degraded=True)], [0.004], 0.0006)
+    served, metrics = model(), calls()
+    served.metrics.batch([Response(Request(b"", 5, columns=(0,)), b"", degraded=True)], [0.004], 0.0006)
     metrics.request_seconds["Predict", "OK"].observe(0.0021)
     metrics.rejected["queue_full"].add()
-    values = samples(exposed(metrics))
+    values = samples(exposed(served, metrics))
 
     def value(sample: str, /, **labels: str) -> float:
         return values[sample, frozenset(labels.items())]
@@ -57,7 +68,7 @@ def test_what_was_counted_is_what_is_shown() -> None:
     assert value("playfuse_queue_wait_seconds_sum") == 0.004
     assert value("playfuse_inference_seconds_bucket", le="0.0005") == 0
     assert value("playfuse_inference_seconds_bucket", le="0.00075") == 1
-    assert value("playfuse_queue_rows") == 17
+    assert value("playfuse_queue_rows") == 0
     assert value("playfuse_predictions_total", behaviour=BEHAVIOURS[0].name) == 5
     assert value("playfuse_predictions_total", behaviour=BEHAVIOURS[1].name) == 0
     assert value("playfuse_model_info", name="testnet", version="1", synthetic="true") == 1
@@ -73,23 +84,19 @@ def test_the_handbook_lists_exactly_what_is_shown() -> None:
             family.type,
             ", ".join(f"`{label}`" for sample in family.samples[:1] for label in sample.labels if label != "le"),
         )
-        for family in exposed(Metrics(len(BEHAVIOURS))).collect()
+        for family in exposed().collect()
     }
     assert {(name, kind, labels.strip()) for name, kind, labels in listed} == shown
 
 
 def test_buckets_reach_from_a_quarter_millisecond_to_two_and_a_half_seconds() -> None:
-    bounds = {
-        labels
-        for name, labels in samples(exposed(Metrics(len(BEHAVIOURS))))
-        if name == "playfuse_inference_seconds_bucket"
-    }
+    bounds = {labels for name, labels in samples(exposed()) if name == "playfuse_inference_seconds_bucket"}
     limits = sorted(float(dict(labels)["le"]) for labels in bounds)
     assert (limits[0], limits[-2], limits[-1]) == (0.00025, 2.5, float("inf"))
 
 
 def test_http_shows_it_with_the_process(request: pytest.FixtureRequest) -> None:
-    server = exposition.listen(exposed(Metrics(len(BEHAVIOURS))), "127.0.0.1", 0)
+    server = exposition.listen(exposed(), "127.0.0.1", 0)
     request.addfinalizer(server.server_close)
     request.addfinalizer(server.shutdown)
     with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=30) as reply:
@@ -105,4 +112,4 @@ def test_a_taken_port_is_told_with_a_way_out() -> None:
         with pytest.raises(
             PlayfuseError, match=rf"metrics address 127.0.0.1:{port}: got .* Name another with --metrics-port"
         ):
-            exposition.listen(exposed(Metrics(len(BEHAVIOURS))), "127.0.0.1", port)
+            exposition.listen(exposed(), "127.0.0.1", port)

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from inference.contract.errors import InvalidRequest
 from inference.core import Request, Response
-from inference.metrics import Metrics
+from inference.metrics import ModelMetrics
 
 
 def test_a_batch_is_counted_by_players_and_by_behaviour() -> None:
-    metrics = Metrics(behaviours=3)
+    metrics = ModelMetrics(behaviours=3)
     everything = Response(Request(b"", 4, dropped_sessions=2), b"")
     some = Response(Request(b"", 2, columns=(0, 2)), b"", degraded=True)
     fault = InvalidRequest("values", got=1, expected="2")

@@ -12,7 +12,7 @@ from inference.core import Core
 from inference.engine import Engine
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.settings import Limits
-from inference.transport.codec import Codec
+from inference.transport.codec import Codec, parse
 from tests.support.artifacts import BEHAVIOURS, build_graph, make_manifest
 
 MODEL = build_graph(len(FEATURE_NAMES), BEHAVIOURS)
@@ -63,7 +63,7 @@ def check(message: bytes) -> None:
     """Decoded, it is what the core was promised; and what the core answers can be sent and read."""
     fault: InvalidRequest | None = None
     try:
-        request = CODEC.decode(message)
+        request = CODEC.decode(parse(message))
     except InvalidRequest as error:
         fault = error
     if fault is not None:

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import numpy as np
 import pytest
 
-from inference.batching import Batcher
+from inference.calls import PUSHBACK_KEY, Answering
 from inference.contract.features import FEATURE_NAMES
 from inference.core import Request, Response
-from inference.metrics import Metrics
+from inference.metrics import CallMetrics
+from inference.models import OneModel, ServedModel
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.pb.playfuse.v1.player_behavior_pb2_grpc import PlayerBehaviorStub
-from inference.services.player_behavior import PUSHBACK_KEY, SERVICE, PlayerBehaviorService
-from inference.settings import Limits
-from inference.transport.codec import Codec
+from inference.services.player_behavior import SERVICE, DescribeModel, Predict
+from inference.settings import Limits, ServerSettings
+from inference.transport.grpcio import GrpcioTransport
 from inference.transport.workers import Workers
 from tests.support.artifacts import BEHAVIOURS, build_graph, make_manifest
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from inference.batching import Answer
 
@@ -42,25 +44,21 @@ class Stage:
         self.runs = 0
         self.limits = Limits(**limits)
         self.manifest = make_manifest(build_graph(len(FEATURES), BEHAVIOURS), FEATURES, BEHAVIOURS)
-        self.metrics = Metrics(len(BEHAVIOURS))
         self.workers = Workers(threads, max_waiting)
-        self.batcher = Batcher(
-            self._predict,
-            max_batch_rows=self.limits.max_batch_rows,
-            max_queue_rows=self.limits.max_queue_rows,
-            observer=self.metrics,
-        )
-        self.service = PlayerBehaviorService(
-            Codec(self.manifest, self.limits), self.batcher, self.metrics, manifest=self.manifest, limits=self.limits
-        )
-        self.server = grpc.server(cast("ThreadPoolExecutor", self.workers))
-        self.service.add_to(self.server)
-        port = self.server.add_insecure_port("127.0.0.1:0")
-        self.server.start()
+        self.model = Held(self)
+        self.batcher = self.model.batcher
+        models = OneModel(self.model)
+        methods, scoring = [DescribeModel(models, self.limits)], [Predict(models)]
+        self.metrics = CallMetrics(["Predict", "DescribeModel"])
+        answering = Answering(self.metrics, self.limits.max_wait_seconds)
+        settings = ServerSettings(threads=threads, limits=self.limits)
+        self.transport = GrpcioTransport(methods, scoring, answering, self.workers, settings)
+        port = self.transport.bind("127.0.0.1:0")
+        self.transport.start()
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_retries", 0)])
         self.stub = PlayerBehaviorStub(self.channel)
 
-    def _predict(self, requests: Sequence[Request]) -> list[Answer]:
+    def predict(self, requests: Sequence[Request]) -> list[Answer]:
         self.runs += 1
         assert self.open.wait(PATIENCE_SECONDS)
         if any(request.request_id == "crash" for request in requests):
@@ -75,9 +73,25 @@ class Stage:
     def close(self) -> None:
         self.open.set()
         self.channel.close()
-        self.service.refuse_held()
-        self.server.stop(None).wait()
+        self.transport.refuse_held()
+        self.transport.server.stop(None).wait()
         self.workers.shutdown()
+
+
+class Held(ServedModel):
+    """A model whose runs a stage holds."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        super().__init__(stage.manifest, NoEngine(), stage.limits)
+
+    def predict(self, requests: Sequence[Request]) -> list[Answer]:
+        return self._stage.predict(requests)
+
+
+class NoEngine:
+    def run(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise AssertionError
 
 
 def request(rows: int = 1, **fields: Any) -> pb.PredictRequest:
@@ -208,14 +222,14 @@ def test_a_cancelled_call_is_not_computed(stage: Stage) -> None:
     assert first.result(PATIENCE_SECONDS).rows == 1
     assert wanted.result(PATIENCE_SECONDS).rows == 3
     assert until(lambda: stage.metrics.rejected["cancelled"].value == 1, seconds=PATIENCE_SECONDS)
-    assert stage.metrics.batch_rows.read().total == 4
+    assert stage.model.metrics.batch_rows.read().total == 4
 
 
 def test_held_calls_are_told_unavailable_and_earlier_ones_are_answered(stage: Stage) -> None:
     stage.open.clear()
     first = stage.call()
     assert until(lambda: stage.runs == 1, seconds=PATIENCE_SECONDS)
-    held_from = stage.service.hold_new()
+    held_from = stage.transport.hold_new()
     held = stage.call()
     assert until(lambda: stage.workers.running == 2, seconds=PATIENCE_SECONDS)
     assert not held.done()
@@ -223,7 +237,7 @@ def test_held_calls_are_told_unavailable_and_earlier_ones_are_answered(stage: St
     assert first.result(PATIENCE_SECONDS).rows == 1
     assert until(lambda: not stage.workers.has_unfinished(before_seconds=held_from), seconds=PATIENCE_SECONDS)
     assert not held.done()
-    stage.service.refuse_held()
+    stage.transport.refuse_held()
     error = failure(held)
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert error.details() == "the server is shutting down"

@@ -10,7 +10,7 @@ from inference.contract.features import FEATURE_NAMES
 from inference.core import Request, Response
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.settings import Limits
-from inference.transport.codec import Codec
+from inference.transport.codec import Codec, parse
 from tests.support.artifacts import BEHAVIOURS, build_graph, make_manifest
 
 if TYPE_CHECKING:
@@ -57,18 +57,18 @@ def player(starts: list[int], durations: list[int], coop: tuple[bool, ...] = (),
 
 def refusal(codec: Codec, message: bytes) -> str:
     with pytest.raises(InvalidRequest) as refused:
-        codec.decode(message)
+        codec.decode(parse(message))
     return str(refused.value)
 
 
 def test_packed_rows_pass_through_as_they_are(codec: Codec) -> None:
-    request = codec.decode(packed(2, request_id="r", nan_is_missing=True))
+    request = codec.decode(parse(packed(2, request_id="r", nan_is_missing=True)))
     assert request == Request(np.arange(6, dtype="<f4").tobytes(), 2, None, True, "r", 0)
 
 
 def test_behaviours_become_columns_in_the_order_asked(codec: Codec) -> None:
-    assert codec.decode(packed(behaviours=["sessions_7d", "churn_7d"])).columns == (6, 0)
-    assert codec.decode(packed()).columns is None
+    assert codec.decode(parse(packed(behaviours=["sessions_7d", "churn_7d"]))).columns == (6, 0)
+    assert codec.decode(parse(packed())).columns is None
 
 
 @pytest.mark.parametrize(
@@ -133,13 +133,13 @@ def test_a_very_long_name_is_cut_short(codec: Codec) -> None:
 
 
 def test_features_by_name_may_come_in_any_order_and_be_left_out(codec: Codec) -> None:
-    request = codec.decode(named({"gap_1_hours": [3, 6], "recency_hours": [1, 4]}))
+    request = codec.decode(parse(named({"gap_1_hours": [3, 6], "recency_hours": [1, 4]})))
     assert request.nan_is_missing
     np.testing.assert_array_equal(rows_of(request), np.array([[1, np.nan, 3], [4, np.nan, 6]], np.float32))
 
 
 def test_nan_by_name_is_missing_where_the_caller_says_so(codec: Codec) -> None:
-    request = codec.decode(named({"gap_1_hours": [float("nan"), 6]}, nan_is_missing=True))
+    request = codec.decode(parse(named({"gap_1_hours": [float("nan"), 6]}, nan_is_missing=True)))
     np.testing.assert_array_equal(np.isnan(rows_of(request)), [[True, True, True], [True, True, False]])
     assert "got inf" in refusal(codec, named({"gap_1_hours": [float("inf")]}, nan_is_missing=True))
 
@@ -172,7 +172,7 @@ def test_a_model_with_features_of_its_own_takes_no_histories() -> None:
     codec = Codec(manifest_of((*FEATURES, "clan_size")), LIMITS)
     text = refusal(codec, histories(player([0], [60])))
     assert "this model's clan_size is not computed from sessions. Send packed_rows or named_features." in text
-    assert codec.decode(named({"clan_size": [4]})).rows == 1
+    assert codec.decode(parse(named({"clan_size": [4]}))).rows == 1
 
 
 def test_a_model_of_very_many_features_still_gives_a_short_refusal() -> None:
@@ -185,7 +185,7 @@ def test_a_model_of_very_many_features_still_gives_a_short_refusal() -> None:
 def test_histories_become_features_and_what_was_dropped_is_counted() -> None:
     codec = Codec(manifest_of(FEATURE_NAMES), LIMITS)
     request = codec.decode(
-        histories(player([1_000, 90_000, 90_000], [60, 3_600, 3_600]), player([5], [50_000 - 20_000]))
+        parse(histories(player([1_000, 90_000, 90_000], [60, 3_600, 3_600]), player([5], [50_000 - 20_000])))
     )
     assert (request.rows, request.dropped_sessions, request.nan_is_missing) == (2, 1, True)
     rows = rows_of(request, len(FEATURE_NAMES))

@@ -24,33 +24,35 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!playfuse/v1/player_behavior.proto\x12\x0bplayfuse.v1\"\xf3\x01\n\x0ePredictRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nbehaviours\x18\x02 \x03(\t\x12.\n\x0bpacked_rows\x18\x03 \x01(\x0b\x32\x17.playfuse.v1.PackedRowsH\x00\x12\x34\n\x0enamed_features\x18\x04 \x01(\x0b\x32\x1a.playfuse.v1.NamedFeaturesH\x00\x12\x32\n\thistories\x18\x05 \x01(\x0b\x32\x1d.playfuse.v1.SessionHistoriesH\x00\x12\x16\n\x0enan_is_missing\x18\x06 \x01(\x08\x42\x07\n\x05input\"*\n\nPackedRows\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x0e\n\x06values\x18\x02 \x01(\x0c\"<\n\rNamedFeatures\x12+\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x1a.playfuse.v1.FeatureColumn\"-\n\rFeatureColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x02\"@\n\x10SessionHistories\x12,\n\x07players\x18\x01 \x03(\x0b\x32\x1b.playfuse.v1.SessionHistory\"f\n\x0eSessionHistory\x12\x15\n\rstart_seconds\x18\x01 \x03(\x03\x12\x18\n\x10\x64uration_seconds\x18\x02 \x03(\x05\x12\x0c\n\x04\x63oop\x18\x03 \x03(\x08\x12\x15\n\ras_of_seconds\x18\x04 \x01(\x03\"\xae\x01\n\x0fPredictResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x12\n\nbehaviours\x18\x04 \x03(\t\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\x0e\n\x06values\x18\x06 \x01(\x0c\x12\x10\n\x08\x64\x65graded\x18\x07 \x01(\x08\x12\x18\n\x10\x64ropped_sessions\x18\x08 \x01(\r\"\x16\n\x14\x44\x65scribeModelRequest\"\xbc\x01\n\x15\x44\x65scribeModelResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x35\n\nbehaviours\x18\x04 \x03(\x0b\x32!.playfuse.v1.BehaviourDescription\x12\x11\n\tsynthetic\x18\x05 \x01(\x08\x12\x1c\n\x14max_rows_per_request\x18\x06 \x01(\r\"d\n\x14\x42\x65haviourDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\r\n\x05prior\x18\x05 \x01(\x02\x32\xae\x01\n\x0ePlayerBehavior\x12\x44\n\x07Predict\x12\x1b.playfuse.v1.PredictRequest\x1a\x1c.playfuse.v1.PredictResponse\x12V\n\rDescribeModel\x12!.playfuse.v1.DescribeModelRequest\x1a\".playfuse.v1.DescribeModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!playfuse/v1/player_behavior.proto\x12\x0bplayfuse.v1\"\xdc\x02\n\x0ePredictRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nbehaviours\x18\x02 \x03(\t\x12.\n\x0bpacked_rows\x18\x03 \x01(\x0b\x32\x17.playfuse.v1.PackedRowsH\x00\x12\x34\n\x0enamed_features\x18\x04 \x01(\x0b\x32\x1a.playfuse.v1.NamedFeaturesH\x00\x12\x32\n\thistories\x18\x05 \x01(\x0b\x32\x1d.playfuse.v1.SessionHistoriesH\x00\x12\x16\n\x0enan_is_missing\x18\x06 \x01(\x08\x12\x12\n\nmodel_name\x18\x07 \x01(\t\x12\x15\n\rmodel_version\x18\x08 \x01(\t\x12\'\n\x08priority\x18\t \x01(\x0e\x32\x15.playfuse.v1.Priority\x12\x13\n\x0brouting_key\x18\n \x01(\tB\x07\n\x05input\"*\n\nPackedRows\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x0e\n\x06values\x18\x02 \x01(\x0c\"<\n\rNamedFeatures\x12+\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x1a.playfuse.v1.FeatureColumn\"-\n\rFeatureColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x02\"@\n\x10SessionHistories\x12,\n\x07players\x18\x01 \x03(\x0b\x32\x1b.playfuse.v1.SessionHistory\"f\n\x0eSessionHistory\x12\x15\n\rstart_seconds\x18\x01 \x03(\x03\x12\x18\n\x10\x64uration_seconds\x18\x02 \x03(\x05\x12\x0c\n\x04\x63oop\x18\x03 \x03(\x08\x12\x15\n\ras_of_seconds\x18\x04 \x01(\x03\"\xae\x01\n\x0fPredictResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x12\n\nbehaviours\x18\x04 \x03(\t\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\x0e\n\x06values\x18\x06 \x01(\x0c\x12\x10\n\x08\x64\x65graded\x18\x07 \x01(\x08\x12\x18\n\x10\x64ropped_sessions\x18\x08 \x01(\r\"A\n\x14\x44\x65scribeModelRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\xbc\x01\n\x15\x44\x65scribeModelResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x35\n\nbehaviours\x18\x04 \x03(\x0b\x32!.playfuse.v1.BehaviourDescription\x12\x11\n\tsynthetic\x18\x05 \x01(\x08\x12\x1c\n\x14max_rows_per_request\x18\x06 \x01(\r\"d\n\x14\x42\x65haviourDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\r\n\x05prior\x18\x05 \x01(\x02*l\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x17\n\x13PRIORITY_LIVE_MATCH\x10\x01\x12\x15\n\x11PRIORITY_PREFETCH\x10\x02\x12\x16\n\x12PRIORITY_ANALYTICS\x10\x03\x32\xae\x01\n\x0ePlayerBehavior\x12\x44\n\x07Predict\x12\x1b.playfuse.v1.PredictRequest\x1a\x1c.playfuse.v1.PredictResponse\x12V\n\rDescribeModel\x12!.playfuse.v1.DescribeModelRequest\x1a\".playfuse.v1.DescribeModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'playfuse.v1.player_behavior_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PRIORITY']._serialized_start=1261
+  _globals['_PRIORITY']._serialized_end=1369
   _globals['_PREDICTREQUEST']._serialized_start=51
-  _globals['_PREDICTREQUEST']._serialized_end=294
-  _globals['_PACKEDROWS']._serialized_start=296
-  _globals['_PACKEDROWS']._serialized_end=338
-  _globals['_NAMEDFEATURES']._serialized_start=340
-  _globals['_NAMEDFEATURES']._serialized_end=400
-  _globals['_FEATURECOLUMN']._serialized_start=402
-  _globals['_FEATURECOLUMN']._serialized_end=447
-  _globals['_SESSIONHISTORIES']._serialized_start=449
-  _globals['_SESSIONHISTORIES']._serialized_end=513
-  _globals['_SESSIONHISTORY']._serialized_start=515
-  _globals['_SESSIONHISTORY']._serialized_end=617
-  _globals['_PREDICTRESPONSE']._serialized_start=620
-  _globals['_PREDICTRESPONSE']._serialized_end=794
-  _globals['_DESCRIBEMODELREQUEST']._serialized_start=796
-  _globals['_DESCRIBEMODELREQUEST']._serialized_end=818
-  _globals['_DESCRIBEMODELRESPONSE']._serialized_start=821
-  _globals['_DESCRIBEMODELRESPONSE']._serialized_end=1009
-  _globals['_BEHAVIOURDESCRIPTION']._serialized_start=1011
-  _globals['_BEHAVIOURDESCRIPTION']._serialized_end=1111
-  _globals['_PLAYERBEHAVIOR']._serialized_start=1114
-  _globals['_PLAYERBEHAVIOR']._serialized_end=1288
+  _globals['_PREDICTREQUEST']._serialized_end=399
+  _globals['_PACKEDROWS']._serialized_start=401
+  _globals['_PACKEDROWS']._serialized_end=443
+  _globals['_NAMEDFEATURES']._serialized_start=445
+  _globals['_NAMEDFEATURES']._serialized_end=505
+  _globals['_FEATURECOLUMN']._serialized_start=507
+  _globals['_FEATURECOLUMN']._serialized_end=552
+  _globals['_SESSIONHISTORIES']._serialized_start=554
+  _globals['_SESSIONHISTORIES']._serialized_end=618
+  _globals['_SESSIONHISTORY']._serialized_start=620
+  _globals['_SESSIONHISTORY']._serialized_end=722
+  _globals['_PREDICTRESPONSE']._serialized_start=725
+  _globals['_PREDICTRESPONSE']._serialized_end=899
+  _globals['_DESCRIBEMODELREQUEST']._serialized_start=901
+  _globals['_DESCRIBEMODELREQUEST']._serialized_end=966
+  _globals['_DESCRIBEMODELRESPONSE']._serialized_start=969
+  _globals['_DESCRIBEMODELRESPONSE']._serialized_end=1157
+  _globals['_BEHAVIOURDESCRIPTION']._serialized_start=1159
+  _globals['_BEHAVIOURDESCRIPTION']._serialized_end=1259
+  _globals['_PLAYERBEHAVIOR']._serialized_start=1372
+  _globals['_PLAYERBEHAVIOR']._serialized_end=1546
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,5 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -6,21 +7,40 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_LIVE_MATCH: _ClassVar[Priority]
+    PRIORITY_PREFETCH: _ClassVar[Priority]
+    PRIORITY_ANALYTICS: _ClassVar[Priority]
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_LIVE_MATCH: Priority
+PRIORITY_PREFETCH: Priority
+PRIORITY_ANALYTICS: Priority
+
 class PredictRequest(_message.Message):
-    __slots__ = ("request_id", "behaviours", "packed_rows", "named_features", "histories", "nan_is_missing")
+    __slots__ = ("request_id", "behaviours", "packed_rows", "named_features", "histories", "nan_is_missing", "model_name", "model_version", "priority", "routing_key")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     BEHAVIOURS_FIELD_NUMBER: _ClassVar[int]
     PACKED_ROWS_FIELD_NUMBER: _ClassVar[int]
     NAMED_FEATURES_FIELD_NUMBER: _ClassVar[int]
     HISTORIES_FIELD_NUMBER: _ClassVar[int]
     NAN_IS_MISSING_FIELD_NUMBER: _ClassVar[int]
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    ROUTING_KEY_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     behaviours: _containers.RepeatedScalarFieldContainer[str]
     packed_rows: PackedRows
     named_features: NamedFeatures
     histories: SessionHistories
     nan_is_missing: bool
-    def __init__(self, request_id: _Optional[str] = ..., behaviours: _Optional[_Iterable[str]] = ..., packed_rows: _Optional[_Union[PackedRows, _Mapping]] = ..., named_features: _Optional[_Union[NamedFeatures, _Mapping]] = ..., histories: _Optional[_Union[SessionHistories, _Mapping]] = ..., nan_is_missing: _Optional[bool] = ...) -> None: ...
+    model_name: str
+    model_version: str
+    priority: Priority
+    routing_key: str
+    def __init__(self, request_id: _Optional[str] = ..., behaviours: _Optional[_Iterable[str]] = ..., packed_rows: _Optional[_Union[PackedRows, _Mapping]] = ..., named_features: _Optional[_Union[NamedFeatures, _Mapping]] = ..., histories: _Optional[_Union[SessionHistories, _Mapping]] = ..., nan_is_missing: _Optional[bool] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., routing_key: _Optional[str] = ...) -> None: ...
 
 class PackedRows(_message.Message):
     __slots__ = ("rows", "values")
@@ -83,8 +103,12 @@ class PredictResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., behaviours: _Optional[_Iterable[str]] = ..., rows: _Optional[int] = ..., values: _Optional[bytes] = ..., degraded: _Optional[bool] = ..., dropped_sessions: _Optional[int] = ...) -> None: ...
 
 class DescribeModelRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("model_name", "model_version")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class DescribeModelResponse(_message.Message):
     __slots__ = ("model_name", "model_version", "features", "behaviours", "synthetic", "max_rows_per_request")

@@ -1,0 +1,189 @@
+"""The complete transport: grpcio's synchronous server, one thread per call that is being handled."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import grpc
+
+from inference.calls import Answering, Call, Method, ScoringMethod, Status
+from inference.contract.errors import PlayfuseError
+from inference.refusals import Closed, Overloaded
+from inference.transport import workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import ThreadPoolExecutor
+
+    from inference.settings import ServerSettings
+    from inference.transport.workers import Workers
+
+    Handlers = dict[str, grpc.RpcMethodHandler[bytes, bytes]]
+
+_MAX_REFUSALS_UNDER_WAY: Final = 4_096
+"""In a flood beyond this gRPC turns calls away unread: that bounds the memory, yet callers may see CANCELLED."""
+_OVERLOAD_PUSHBACK_MS: Final = 100
+_QUIET_SECONDS: Final = 0.05
+_MAX_HOLD_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.005
+_LAST_REPLIES_SECONDS: Final = 1.0
+
+
+class GrpcioTransport:
+    """Carries unary methods, and whatever else is added to `server` before the start.
+
+    Args:
+        methods: answered on a calling thread, one by one.
+        scoring: the same, but in runs together.
+        answering: answers them.
+        pool: the threads.
+        settings: limits.
+    """
+
+    def __init__(
+        self,
+        methods: Iterable[Method],
+        scoring: Iterable[ScoringMethod],
+        answering: Answering,
+        pool: Workers,
+        settings: ServerSettings,
+    ) -> None:
+        limits = settings.limits
+        self._answering = answering
+        self._workers = pool
+        self._max_wait_seconds = limits.max_wait_seconds
+        self._hold_from_seconds = math.inf
+        self._refuse = threading.Event()
+        self.server = grpc.server(
+            cast("ThreadPoolExecutor", pool),  # grpcio asks no more of it than any executor can do
+            options=options(settings),
+            maximum_concurrent_rpcs=settings.threads + limits.max_waiting_requests + _MAX_REFUSALS_UNDER_WAY,
+        )
+        handlers: dict[str, Handlers] = {}
+        for method in methods:
+            _add(handlers, method.path, self._handler(method, answering.answer))
+        for scorer in scoring:
+            _add(handlers, scorer.path, self._handler(scorer, answering.score))
+        for service, its in handlers.items():
+            self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, its),))
+            self.server.add_registered_method_handlers(service, its)
+
+    def bind(self, address: str) -> int:
+        """Listen on `host:port`, or `unix:path`; the port.
+
+        Raises:
+            PlayfuseError: that cannot be listened on.
+        """
+        try:
+            return self.server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise cannot_listen(address) from error
+
+    def start(self) -> None:
+        """Take calls."""
+        self.server.start()
+
+    def drain(self, grace_seconds: float) -> bool:
+        """Stop taking calls, answer all that were taken, close; whether all were answered in time.
+
+        New calls are held while the accepted ones finish: callers that wait send nothing more, so the line falls quiet.
+        Only then the transport says that it closes (it would cancel calls that it has read and not yet handed over, a
+        status that clients do not retry), and the held calls are told UNAVAILABLE, which they do retry, on a new
+        connection elsewhere.
+        """
+        held_from = self.hold_new()
+        answered = _until(lambda: not self._workers.has_unfinished(before_seconds=held_from), grace_seconds)
+        self._wait_until_quiet()
+        stopped = self.server.stop(_LAST_REPLIES_SECONDS)
+        self.refuse_held()
+        stopped.wait()
+        return answered
+
+    def hold_new(self) -> float:
+        """From now on: calls that come are held, those that came before are still answered. The moment of now."""
+        self._hold_from_seconds = time.monotonic()
+        return self._hold_from_seconds
+
+    def refuse_held(self) -> None:
+        """Tell the held calls, and all that still come, that the server is UNAVAILABLE."""
+        self._refuse.set()
+
+    def _handler(
+        self, method: Any, answer: Callable[[Any, Call], bytes | Status]
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        def handle(message: bytes, context: grpc.ServicerContext) -> bytes:
+            arrival = workers.current()
+            if arrival.overloaded:
+                error = Overloaded(_OVERLOAD_PUSHBACK_MS)
+                return _tell(context, self._answering.refuse(method, arrival.arrived_seconds, error))
+            if arrival.arrived_seconds >= self._hold_from_seconds:
+                self._refuse.wait(self._max_wait_seconds)
+                closed = Closed("the server is shutting down")
+                return _tell(context, self._answering.refuse(method, arrival.arrived_seconds, closed))
+            left_seconds = context.time_remaining()
+            deadline = math.inf if left_seconds is None else time.monotonic() + left_seconds
+            call = Call(message, arrival.arrived_seconds, deadline, context.invocation_metadata(), context.is_active)
+            return _tell(context, answer(method, call))
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def _wait_until_quiet(self) -> None:
+        """Until no call has come for a moment, as far as the callers let it."""
+        began = quiet_since = time.monotonic()
+        held = self._workers.unfinished
+        while (now := time.monotonic()) < began + _MAX_HOLD_SECONDS and now < quiet_since + _QUIET_SECONDS:
+            time.sleep(_POLL_SECONDS)
+            if (calls := self._workers.unfinished) != held:
+                quiet_since, held = time.monotonic(), calls
+
+
+def _tell(context: grpc.ServicerContext, answer: bytes | Status) -> bytes:
+    if isinstance(answer, Status):
+        if answer.trailing:
+            context.set_trailing_metadata(answer.trailing)
+        context.abort(answer.code, answer.details)
+    return answer
+
+
+def _add(handlers: dict[str, Handlers], path: str, handler: grpc.RpcMethodHandler[bytes, bytes]) -> None:
+    _, service, name = path.split("/")
+    handlers.setdefault(service, {})[name] = handler
+
+
+def _until(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
+def cannot_listen(address: str) -> PlayfuseError:
+    """What is wrong with an address that cannot be bound."""
+    return PlayfuseError(
+        f"address {address}",
+        got="an address that cannot be listened on",
+        expected="a free port on an address of this machine",
+        fix="Another server may run there: stop it, or name another port with --port; 0 takes any free one.",
+    )
+
+
+def options(settings: ServerSettings) -> list[tuple[str, int | str]]:
+    """How gRPC is set up; the benchmarks give the bare transport the same."""
+    return [
+        # Two servers on one port would share its connections unnoticed; a taken port must be an error.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
+        ("grpc.optimization_target", "throughput"),
+        # Calls that wait to be read. From 1,000 on gRPC would by default cancel some by chance, which callers do not
+        # retry; once read, they are told RESOURCE_EXHAUSTED and when to come back.
+        ("grpc.server.max_pending_requests", _MAX_REFUSALS_UNDER_WAY),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * _MAX_REFUSALS_UNDER_WAY),
+        # Lets clients keep idle connections alive through firewalls (ours ping every 30 s).
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
