@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import grpc
 
 from inference.contract.errors import InvalidRequest
-from inference.refusals import Cancelled, Closed, DeadlineMissed, Overloaded, QueueFull, Refused, UnknownModel
+from inference.refusals import (
+    Cancelled,
+    Closed,
+    DeadlineMissed,
+    NotPermitted,
+    NotPossible,
+    Overloaded,
+    QueueFull,
+    Refused,
+    UnknownModel,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +30,9 @@ if TYPE_CHECKING:
     from inference.models import ServedModel
 
     Metadata = Sequence[tuple[str, str | bytes]]
+
+_MAX_DETAILS_BYTES: Final = 4_096
+"""A status travels in HTTP/2 headers, for which clients set aside 8 KiB by default, all of them together."""
 
 PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client's retry policy how long to wait (gRFC A6)."""
@@ -31,6 +45,8 @@ _CODES: Final = {
     Cancelled: grpc.StatusCode.CANCELLED,
     Closed: grpc.StatusCode.UNAVAILABLE,
     UnknownModel: grpc.StatusCode.NOT_FOUND,
+    NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
+    NotPossible: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 
@@ -53,10 +69,17 @@ class Call(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What a call came to: players to score, and the model to score them."""
+    """What a call came to.
+
+    Attributes:
+        model: to score the players.
+        request: the players.
+        timeout_seconds: the longest that the caller waits from its arrival on, where the message itself says so.
+    """
 
     model: ServedModel
     request: Request
+    timeout_seconds: float = math.inf
 
 
 class Status(NamedTuple):
@@ -140,11 +163,12 @@ class Answering:
         """The same of players, in one run with others that come meanwhile."""
 
         def reply() -> bytes:
-            model, request = method.decode(call.message)
+            model, request, timeout_seconds = method.decode(call.message)
+            max_wait = time.monotonic() + self._max_wait_seconds
             response = model.batcher.submit(
                 request,
                 arrived_seconds=call.arrived_seconds,
-                deadline_seconds=min(call.deadline_seconds, time.monotonic() + self._max_wait_seconds),
+                deadline_seconds=min(call.deadline_seconds, max_wait, call.arrived_seconds + timeout_seconds),
                 is_wanted=call.is_wanted,
             )
             return method.encode(model, response)
@@ -172,11 +196,21 @@ class Answering:
     def _status(self, error: Exception) -> Status:
         if isinstance(error, InvalidRequest):
             self._metrics.rejected["invalid"].add()
-            return Status(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            return Status(grpc.StatusCode.INVALID_ARGUMENT, fitting(str(error)))
         if isinstance(error, Refused):
             self._metrics.rejected[error.reason].add()
             pushback = ((PUSHBACK_KEY, str(error.retry_after_ms)),) if isinstance(error, QueueFull) else ()
-            return Status(_CODES[type(error)], str(error), pushback)
+            return Status(_CODES[type(error)], fitting(str(error)), pushback)
         # A fault of ours: the log has it, the caller gets no insight into the server.
         _LOG.error("a call failed", exc_info=error)
         return Status(grpc.StatusCode.INTERNAL, "internal error; the server's log tells more")
+
+
+def fitting(details: str) -> str:
+    """Details that fit into a status, whatever a caller calls things: gRPC sends every byte outside ASCII as three."""
+    room = _MAX_DETAILS_BYTES
+    for position, letter in enumerate(details[: _MAX_DETAILS_BYTES + 1]):
+        room -= 1 if " " <= letter <= "~" and letter != "%" else 3 * len(letter.encode())
+        if room < 0:
+            return details[:position] + "..."
+    return details

@@ -45,6 +45,7 @@ class Request(NamedTuple):
         request_id: echoed.
         dropped_sessions: sessions that cleaning took away on the way here.
         priority: what the answer is for.
+        form: what the method that decoded it needs to encode the reply; the core hands it back unread.
     """
 
     values: bytes
@@ -54,6 +55,7 @@ class Request(NamedTuple):
     request_id: str = ""
     dropped_sessions: int = 0
     priority: Priority = Priority.LIVE_MATCH
+    form: object = None
 
 
 class Response(NamedTuple):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from inference.contract.errors import InvalidRequest
 from inference.instruments import Counter, Histogram
+from inference.statistics import RunStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +23,12 @@ ROWS_BOUNDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0,
 
 CODES: Final = (
     *("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE", "NOT_FOUND"),
-    "INTERNAL",
+    *("PERMISSION_DENIED", "FAILED_PRECONDITION", "INTERNAL"),
 )
-REASONS: Final = (*("invalid", "overloaded", "queue_full", "deadline", "cancelled", "shutting_down", "unknown_model"),)
+REASONS: Final = (
+    *("invalid", "overloaded", "queue_full", "deadline", "cancelled", "shutting_down", "unknown_model"),
+    *("not_permitted", "not_possible"),
+)
 
 
 class CallMetrics:
@@ -52,6 +56,7 @@ class ModelMetrics:
         self.inference_seconds = Histogram(SECONDS_BOUNDS)
         self.degraded = Counter()
         self.sessions_dropped = Counter()
+        self.runs = RunStatistics()
         self._all_behaviours = Counter()
         self._some_behaviours = [Counter() for _ in range(behaviours)]
 
@@ -77,6 +82,7 @@ class ModelMetrics:
         self.batch_rows.observe(rows)
         self.inference_seconds.observe(run_seconds)
         self.queue_wait_seconds.observe(*waited_seconds)
+        self.runs.add(answers, waited_seconds, run_seconds, rows)
 
     def predictions(self) -> list[float]:
         """Players answered so far, per behaviour."""

@@ -10,6 +10,7 @@ from inference.core import Core
 from inference.metrics import ModelMetrics
 from inference.refusals import UnknownModel
 from inference.transport.codec import Codec
+from inference.transport.tensors import TensorCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +43,7 @@ class ServedModel:
         self.manifest = manifest
         self.metrics = ModelMetrics(len(manifest.behaviours))
         self.codec = Codec(manifest, limits)
+        self.tensors = TensorCodec(manifest, limits)
         self._core = Core(engine, manifest)
         self.batcher = Batcher(
             self.predict,

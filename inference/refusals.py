@@ -51,3 +51,15 @@ class UnknownModel(Refused):
     """No such model or version is served."""
 
     reason = "unknown_model"
+
+
+class NotPermitted(Refused):
+    """The caller may not do this here."""
+
+    reason = "not_permitted"
+
+
+class NotPossible(Refused):
+    """The server cannot do this as it is set up, or as things stand."""
+
+    reason = "not_possible"

@@ -15,7 +15,9 @@ from inference.calls import Answering, name_of
 from inference.energy import meter as meters
 from inference.metrics import CallMetrics
 from inference.models import OneModel, ServedModel
-from inference.services.player_behavior import SERVICE, DescribeModel, Predict
+from inference.services import model_infer, open_inference, player_behavior
+from inference.services.model_infer import ModelInfer
+from inference.services.player_behavior import DescribeModel, Predict
 from inference.services.standard import StandardServices
 from inference.transport.grpcio import GrpcioTransport
 from inference.transport.workers import Workers
@@ -54,12 +56,15 @@ class Server:
         self._models = OneModel(model)
         self.manifest: Manifest = model.manifest
         self.meter: Meter = meters.choose(watts_per_core=settings.watts_per_core)
-        methods: tuple[Method, ...] = (DescribeModel(self._models, limits),)
-        scoring: tuple[ScoringMethod, ...] = (Predict(self._models),)
+        self._standard = StandardServices(player_behavior.SERVICE, model_infer.SERVICE)
+        methods: tuple[Method, ...] = (
+            DescribeModel(self._models, limits),
+            *open_inference.methods(self._models, settings, is_ready=lambda: self._standard.is_serving),
+        )
+        scoring: tuple[ScoringMethod, ...] = (Predict(self._models), ModelInfer(self._models, limits))
         metrics = CallMetrics([*map(name_of, methods), *map(name_of, scoring)])
         answering = Answering(metrics, limits.max_wait_seconds)
         self._transport = GrpcioTransport(methods, scoring, answering, self._workers, settings)
-        self._standard = StandardServices(SERVICE)
         self._standard.add_to(self._transport.server)
         self.port = self._transport.bind(_join(settings.host, settings.port))
         self._http = exposition.listen(

@@ -47,4 +47,7 @@ class ServerSettings(BaseModel):
     watts_per_core: float | None = Field(
         default=None, gt=0, description="watts of one busy core, for the estimate where no energy counter is readable"
     )
+    allow_repository_control: bool = Field(
+        default=False, description="load and unload models over the Open Inference Protocol"
+    )
     limits: Limits = Limits()

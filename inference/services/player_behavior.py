@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from google.protobuf.message import DecodeError
-
 from inference.calls import Asked
-from inference.contract.errors import InvalidRequest
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
+from inference.transport import checks
 from inference.transport.codec import parse
 from inference.transport.shapes import Shapes
 
@@ -70,12 +68,7 @@ class DescribeModel:
 
     def answer(self, call: Call) -> bytes:
         """See `calls.Method`."""
-        try:
-            asked = pb.DescribeModelRequest.FromString(call.message)
-        except DecodeError as error:
-            raise InvalidRequest(
-                "request", got=f"{len(call.message)} bytes that do not parse", expected="a DescribeModelRequest"
-            ) from error
+        asked = checks.parse(pb.DescribeModelRequest, call.message)
         model = self._models.find(asked.model_name, asked.model_version)
         return _describe(model.manifest, self._limits).SerializeToString()
 

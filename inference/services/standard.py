@@ -42,6 +42,7 @@ class StandardServices:
 
     def __init__(self, *services: str) -> None:
         self._services = services
+        self.is_serving = False
         self._health = health.HealthServicer()
         self._health_pool = ThreadPoolExecutor(1, thread_name_prefix="health")
         self._reflection_pool = ThreadPoolExecutor(_REFLECTION_THREADS, thread_name_prefix="reflection")
@@ -80,10 +81,12 @@ class StandardServices:
 
     def serving(self) -> None:
         """Tell balancers and probes that calls are welcome."""
+        self.is_serving = True
         self._set(health_pb2.HealthCheckResponse.SERVING)
 
     def shutting_down(self) -> None:
         """Tell them that they are not, for good."""
+        self.is_serving = False
         self._health.enter_graceful_shutdown()
 
     def close(self) -> None:

@@ -5,17 +5,15 @@ Every fault of a caller ends here, as an `InvalidRequest`.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from inference.contract.errors import InvalidRequest
 from inference.contract.features import FEATURE_NAMES
-from inference.core import WIRE_FLOAT32, Priority, Request, Response, not_finite
+from inference.core import WIRE_FLOAT32, Priority, Request, Response
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
-from inference.transport import histories
+from inference.transport import checks, histories
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from inference.contract.artifact import Manifest
     from inference.settings import Limits
 
-_MAX_QUOTED: Final = 64
-_MAX_LISTED: Final = 50
 _MAX_HEADS: Final = 4_096
 
 
@@ -41,7 +37,6 @@ class Codec:
     def __init__(self, manifest: Manifest, limits: Limits) -> None:
         self._limits = limits
         self._features = manifest.features
-        self._feature_column = {name: column for column, name in enumerate(manifest.features)}
         self._behaviours = manifest.behaviour_names
         self._behaviour_column = {name: column for column, name in enumerate(self._behaviours)}
         self._row_bytes = len(self._features) * WIRE_FLOAT32.itemsize
@@ -61,8 +56,8 @@ class Codec:
             InvalidRequest: names the field, the row or column where there is one, what was got, what was expected.
         """
         request_id = predict.request_id
-        self._check_size("request_id", request_id)
-        self._check_size("routing_key", predict.routing_key)
+        checks.check_size("request_id", request_id, self._limits)
+        checks.check_size("routing_key", predict.routing_key, self._limits)
         columns = self._columns(predict.behaviours) if predict.behaviours else None
         priority = _priority(predict.priority)
         form = predict.WhichOneof("input")
@@ -109,34 +104,21 @@ class Codec:
             values=values,
         )
 
-    def _check_size(self, where: str, text: str) -> None:
-        if text and (size := len(text.encode())) > self._limits.max_request_id_bytes:
-            raise InvalidRequest(where, got=f"{size} bytes", expected=f"at most {self._limits.max_request_id_bytes}")
-
     def _columns(self, names: Iterable[str]) -> tuple[int, ...]:
         columns: dict[int, None] = {}
         for position, name in enumerate(names):
             column = self._behaviour_column.get(name)
             where = f"behaviours[{position}]"
             if column is None:
-                raise _unknown(where, name, self._behaviours, "a behaviour of this model")
+                raise checks.unknown(where, name, self._behaviours, "a behaviour of this model")
             if column in columns:
                 raise InvalidRequest(where, got=f"{name!r} again", expected="each behaviour once")
             columns[column] = None
         return tuple(columns)
 
-    def _check_rows(self, where: str, rows: int) -> None:
-        if not 1 <= rows <= self._limits.max_rows_per_request:
-            raise InvalidRequest(
-                where,
-                got=f"{rows} players",
-                expected=f"1 to {self._limits.max_rows_per_request} in one request",
-                fix="Split it into several requests." if rows else "",
-            )
-
     def _packed(self, packed: pb.PackedRows) -> tuple[bytes, int]:
         rows, values = packed.rows, packed.values
-        self._check_rows("packed_rows.rows", rows)
+        checks.check_rows("packed_rows.rows", rows, self._limits)
         if len(values) != rows * self._row_bytes:
             raise InvalidRequest(
                 "packed_rows.values",
@@ -148,33 +130,11 @@ class Codec:
     def _named(self, named: pb.NamedFeatures, *, nan_is_missing: bool) -> tuple[bytes, int]:
         if not named.columns:
             raise InvalidRequest("named_features.columns", got="none", expected="at least one feature")
-        count = len(named.columns[0].values)
-        self._check_rows("named_features.columns[0].values", count)
-        # What is left out is missing by intent; what is sent is held to the caller's word.
-        rows = np.full((count, len(self._features)), np.nan, dtype=WIRE_FLOAT32)
-        seen = set()
+        columns = []
         for position, feature in enumerate(named.columns):
             where = f"named_features.columns[{position}]"
-            column = self._feature_column.get(feature.name)
-            if column is None:
-                raise _unknown(f"{where}.name", feature.name, self._features, "a feature of this model")
-            if column in seen:
-                raise InvalidRequest(f"{where}.name", got=f"{feature.name!r} again", expected="each feature once")
-            if len(feature.values) != count:
-                raise InvalidRequest(
-                    f"{where}.values",
-                    got=f"{len(feature.values)} values of {feature.name}",
-                    expected=f"{count}, as many as in the first column",
-                )
-            seen.add(column)
-            sent = rows[:, column]
-            sent[:] = np.array(feature.values, dtype=np.float32)
-            wrong = np.isinf(sent) if nan_is_missing else ~np.isfinite(sent)
-            if wrong.any():
-                raise not_finite(
-                    f"{where}.values", sent[:, None], wrong[:, None], (feature.name,), nan_is_missing=nan_is_missing
-                )
-        return rows.tobytes(), count
+            columns.append(checks.Column(f"{where}.name", feature.name, f"{where}.values", feature.values))
+        return checks.rows_by_name(columns, self._features, self._limits, nan_is_missing=nan_is_missing)
 
     def _histories(self, sent: pb.SessionHistories) -> tuple[bytes, int, int]:
         if self._history_columns is None:
@@ -184,7 +144,7 @@ class Codec:
                 expected=f"values by name: this model's {self._own_features[0]} is not computed from sessions",
                 fix="Send packed_rows or named_features.",
             )
-        self._check_rows("histories.players", len(sent.players))
+        checks.check_rows("histories.players", len(sent.players), self._limits)
         rows, dropped_sessions = histories.rows_of(
             sent.players, self._history_columns, max_sessions=self._limits.max_sessions_per_request
         )
@@ -197,28 +157,10 @@ def parse(message: bytes) -> pb.PredictRequest:
     Raises:
         InvalidRequest: they are none.
     """
-    try:
-        return pb.PredictRequest.FromString(message)
-    except DecodeError as error:
-        raise InvalidRequest(
-            "request", got=f"{len(message)} bytes that do not parse", expected="a playfuse.v1.PredictRequest"
-        ) from error
+    return checks.parse(pb.PredictRequest, message)
 
 
 def _priority(sent: int) -> Priority:
     if sent not in pb.Priority.values():
         raise InvalidRequest("priority", got=str(sent), expected=f"one of {', '.join(pb.Priority.keys())}")
     return Priority(max(0, sent - pb.PRIORITY_LIVE_MATCH))
-
-
-def _unknown(where: str, name: str, known: tuple[str, ...], what: str) -> InvalidRequest:
-    nearest = difflib.get_close_matches(name[:_MAX_QUOTED], known, n=1, cutoff=0.5)
-    quoted = repr(name if len(name) <= _MAX_QUOTED else name[:_MAX_QUOTED] + "…")
-    # A status must fit into HTTP/2 headers, whatever the model and the caller call things.
-    listed = ", ".join(known[:_MAX_LISTED]) + (", …" if len(known) > _MAX_LISTED else "")
-    return InvalidRequest(
-        where,
-        got=quoted,
-        expected=f"{what}: {listed}",
-        fix=f"Did you mean {nearest[0]!r}?" if nearest else "",
-    )

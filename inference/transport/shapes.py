@@ -7,14 +7,11 @@ behaviours.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from inference.calls import Asked
 from inference.core import Request
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
-
-if TYPE_CHECKING:
-    from inference.models import ServedModel
 
 _MAX_SHAPES: Final = 1_024
 _REQUEST_ID_TAG: Final = b"\n"
@@ -23,44 +20,83 @@ _ONE_BYTE_LENGTH: Final = 0x80
 
 
 class _Shape(NamedTuple):
-    """What surrounds the values, from the end of the request id on."""
+    """What surrounds the id and the values: `before` the id, `head` between them, `tail` behind the values."""
 
+    before: bytes
     head: bytes
     tail: bytes
-    model: ServedModel
-    asked: Request
+    asked: Asked
 
 
-class Shapes:
-    """The shapes that were seen lately, and the models they ask.
+class ShapeStore:
+    """Shapes by the size of their messages without the id.
+
+    Args:
+        generation: of the models: with another one they are worthless.
+        id_tag: of the request id, a length-delimited field.
+        tags_before_id: of the length-delimited fields that may stand before it, in order.
+    """
+
+    def __init__(self, generation: int, id_tag: bytes, tags_before_id: tuple[bytes, ...] = ()) -> None:
+        self.generation = generation
+        self._id_tag = id_tag
+        self._tags_before_id = tags_before_id
+        self._by_size: dict[int, _Shape] = {}
+
+    def recognise(self, message: bytes) -> Asked | None:
+        """What a message asks, if its shape is known."""
+        begin, end = self.id_field(message)
+        shape = self._by_size.get(len(message) - end + begin)
+        if (
+            shape is None
+            or begin != len(shape.before)
+            or not message.startswith(shape.before)
+            or not message.startswith(shape.head, end)
+            or not message.endswith(shape.tail)
+        ):
+            return None
+        request_id = ""
+        if begin != end:
+            try:
+                request_id = message[begin + 2 : end].decode()
+            except UnicodeDecodeError:  # the parser has a better word for it
+                return None
+        model, asked, timeout_seconds = shape.asked
+        values = message[end + len(shape.head) : len(message) - len(shape.tail)]
+        return Asked(
+            model,
+            Request(values, asked.rows, asked.columns, asked.nan_is_missing, request_id, 0, asked.priority, asked.form),
+            timeout_seconds,
+        )
+
+    def remember(self, before: bytes, head: bytes, tail: bytes, asked: Asked) -> None:
+        """Keep a shape, of which `asked` is one example."""
+        if len(self._by_size) >= _MAX_SHAPES:
+            self._by_size.clear()
+        size = len(before) + len(head) + len(asked.request.values) + len(tail)
+        example = asked._replace(request=asked.request._replace(values=b"", request_id=""))
+        self._by_size[size] = _Shape(before, head, tail, example)
+
+    def id_field(self, message: bytes) -> tuple[int, int]:
+        """Where the request id's field begins and ends; the same twice where it is not in its usual place."""
+        begin, size = 0, len(message)
+        for tag in self._tags_before_id:
+            if message[begin : begin + 1] == tag and begin + 1 < size and message[begin + 1] < _ONE_BYTE_LENGTH:
+                begin += 2 + message[begin + 1]
+        if message[begin : begin + 1] == self._id_tag and begin + 2 < size and message[begin + 1] < _ONE_BYTE_LENGTH:
+            return begin, begin + 2 + message[begin + 1]
+        return begin, begin
+
+
+class Shapes(ShapeStore):
+    """The shapes of `Predict` that were seen lately, and the models they ask.
 
     Args:
         generation: of the models: with another one they are worthless.
     """
 
     def __init__(self, generation: int) -> None:
-        self.generation = generation
-        self._by_size: dict[int, _Shape] = {}
-
-    def recognise(self, message: bytes) -> Asked | None:
-        """What a message asks, if its shape is known."""
-        begin, request_id = 0, ""
-        if message[:1] == _REQUEST_ID_TAG and len(message) > 2 and message[1] < _ONE_BYTE_LENGTH:
-            begin = 2 + message[1]
-        shape = self._by_size.get(len(message) - begin)
-        if shape is None or not message.startswith(shape.head, begin) or not message.endswith(shape.tail):
-            return None
-        if begin:
-            try:
-                request_id = message[2:begin].decode()
-            except UnicodeDecodeError:  # the parser has a better word for it
-                return None
-        asked = shape.asked
-        values = message[begin + len(shape.head) : len(message) - len(shape.tail)]
-        return Asked(
-            shape.model,
-            Request(values, asked.rows, asked.columns, asked.nan_is_missing, request_id, 0, asked.priority),
-        )
+        super().__init__(generation, _REQUEST_ID_TAG)
 
     def learn(self, message: bytes, parsed: pb.PredictRequest, asked: Asked) -> None:
         """Remember the shape of a packed message, if it is written as protobuf's own serializers do."""
@@ -77,8 +113,4 @@ class Shapes:
         plain.packed_rows.values = b"\xff" * count
         ones = plain.SerializeToString()
         head = zeros[: next(index for index, (a, b) in enumerate(zip(zeros, ones, strict=True)) if a != b)]
-        if len(self._by_size) >= _MAX_SHAPES:
-            self._by_size.clear()
-        self._by_size[len(without_id)] = _Shape(
-            head, zeros[len(head) + count :], asked.model, asked.request._replace(values=b"", request_id="")
-        )
+        self.remember(b"", head, zeros[len(head) + count :], asked)

@@ -1,0 +1,55 @@
+"""`inference.GRPCInferenceService/ModelInfer`: the Open Inference Protocol's way to score players."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from inference.calls import Asked
+from inference.pb.inference import grpc_service_pb2 as pb
+from inference.transport import checks, parameters
+from inference.transport.raw_shapes import RawShapes
+
+if TYPE_CHECKING:
+    from inference.core import Response
+    from inference.models import Models, ServedModel
+    from inference.settings import Limits
+
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+
+
+class ModelInfer:
+    """`ModelInfer`: takes and gives bytes, so that every fault in them is a proper status."""
+
+    path = f"/{SERVICE}/ModelInfer"
+
+    def __init__(self, models: Models, limits: Limits) -> None:
+        self._models = models
+        self._limits = limits
+        self._shapes = RawShapes(models.generation)
+
+    def quick(self, message: bytes) -> Asked | None:
+        """See `calls.ScoringMethod`."""
+        return self._known_shapes().recognise(message)
+
+    def decode(self, message: bytes) -> Asked:
+        """See `calls.ScoringMethod`."""
+        shapes = self._known_shapes()  # before the lookup: what is learnt must not outlive the model that it names
+        if (known := shapes.recognise(message)) is not None:
+            return known
+        sent = checks.parse(pb.ModelInferRequest, message)
+        asked = parameters.read(sent.parameters, self._limits)
+        model = self._models.find(sent.model_name, sent.model_version, asked.routing_key)
+        found = Asked(model, model.tensors.decode(sent, asked), asked.timeout_seconds)
+        if not asked.routing_key and self._models.is_settled(sent.model_name, sent.model_version):
+            shapes.learn(message, sent, found)
+        return found
+
+    def encode(self, model: ServedModel, response: Response) -> bytes:
+        """See `calls.ScoringMethod`."""
+        return model.tensors.encode(response)
+
+    def _known_shapes(self) -> RawShapes:
+        shapes, generation = self._shapes, self._models.generation
+        if shapes.generation != generation:
+            shapes = self._shapes = RawShapes(generation)
+        return shapes

@@ -1,0 +1,100 @@
+"""The repository methods of `inference.GRPCInferenceService` (Triton's extension)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from inference.contract.errors import ArtifactError, InvalidRequest
+from inference.models import ModelState
+from inference.pb.inference import grpc_service_pb2 as pb
+from inference.refusals import NotPermitted, NotPossible
+from inference.transport import checks
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from inference.models import ModelControl, Models
+
+ALLOW_SETTING: Final = "allow_repository_control"
+_UNLOAD_DEPENDENTS: Final = "unload_dependents"
+"""Sent by Triton's client with every unload; nothing here depends on another model."""
+
+
+class ModelRepository:
+    """Lists, loads and unloads.
+
+    Args:
+        models: what is served.
+        control: changes that; none where the server has one artifact for good.
+        is_allowed: whether it may be changed over this port.
+    """
+
+    def __init__(self, models: Models, control: ModelControl | None, *, is_allowed: bool) -> None:
+        self._models = models
+        self._control = control
+        self._is_allowed = is_allowed
+
+    def index(self, asked: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
+        """Every version that there is, or those that answer."""
+        _check(asked.repository_name, {}, ())
+        if self._control is None:
+            states = [ModelState(model.name, model.version, True) for model in self._models.served()]
+        else:
+            states = list(self._control.index())
+        entry = pb.RepositoryIndexResponse.ModelIndex
+        return pb.RepositoryIndexResponse(
+            models=[
+                entry(name=name, version=version, state="READY" if is_ready else "UNAVAILABLE", reason=reason)
+                for name, version, is_ready, reason in states
+                if is_ready or not asked.ready
+            ]
+        )
+
+    def load(self, asked: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
+        """Serve a model, or read anew the one that is served."""
+        control = self._permitted()
+        _check(asked.repository_name, asked.parameters, ())
+        try:
+            control.load(_named(asked.model_name))
+        except ArtifactError as error:
+            msg = f"{error} What was served before still is."
+            raise NotPossible(msg) from error
+        return pb.RepositoryModelLoadResponse()
+
+    def unload(self, asked: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
+        """Serve a model no more."""
+        control = self._permitted()
+        _check(asked.repository_name, asked.parameters, (_UNLOAD_DEPENDENTS,))
+        control.unload(_named(asked.model_name))
+        return pb.RepositoryModelUnloadResponse()
+
+    def _permitted(self) -> ModelControl:
+        if not self._is_allowed:
+            msg = (
+                f"models are not loaded or unloaded over this port; the server's setting {ALLOW_SETTING} would allow it"
+            )
+            raise NotPermitted(msg)
+        if self._control is None:
+            msg = "this server serves one artifact for good; start it with a model repository to load and unload models"
+            raise NotPossible(msg)
+        return self._control
+
+
+def _check(repository_name: str, parameters: Mapping[str, object], known: Collection[str]) -> None:
+    if repository_name:
+        raise InvalidRequest(
+            "repository_name", got=checks.quoted(repository_name), expected="nothing: there is one repository"
+        )
+    for name in parameters:
+        if name not in known:
+            raise InvalidRequest(
+                "parameters",
+                got=checks.quoted(name),
+                expected="none: models are loaded from the repository as they are",
+            )
+
+
+def _named(name: str) -> str:
+    if not name:
+        raise InvalidRequest("model_name", got="nothing", expected="the name of a model")
+    return name
