@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import numpy as np
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from inference.calls import Answering, name_of
 from inference.client import Client
 from inference.contract.features import FEATURE_NAMES
 from inference.metrics import CallMetrics
 from inference.services import open_inference
-from inference.services.model_infer import ModelInfer
+from inference.services.model_infer import SERVICE, ModelInfer
 from inference.settings import ServerSettings
 from inference.transport.grpcio import GrpcioTransport
 from inference.transport.workers import Workers
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from inference.server import Server
 
 pytestmark = pytest.mark.process
+
+PATIENCE_SECONDS = 30.0
 
 ROWS = np.nan_to_num(probe_rows(len(FEATURE_NAMES)), nan=1.0)
 NAMES = [behaviour.name for behaviour in BEHAVIOURS]
@@ -141,6 +147,8 @@ def test_features_by_name(client: TritonClient, server: Server) -> None:
     ("inputs", "options", "status", "said"),
     [
         ({"features": ROWS.tolist()}, {"model_name": "nothing"}, "NOT_FOUND", "nothing"),
+        ({"features": ROWS.tolist()}, {"model_name": "é" * 100_000}, "NOT_FOUND", "got model ééé"),
+        ({"features": ROWS.tolist()}, {"timeout": 1}, "DEADLINE_EXCEEDED", "the deadline had passed on arrival"),
         ({"features": ROWS.tolist()}, {"model_version": "9"}, "NOT_FOUND", "version 9"),
         ({"features": ROWS.tolist()}, {"dtype": "float64"}, "INVALID_ARGUMENT", "got 'FP64', expected FP32"),
         ({"features": [[1.0]]}, {}, "INVALID_ARGUMENT", "inputs[0].shape: got [1, 1], expected [rows,"),
@@ -230,3 +238,15 @@ def test_models_are_loaded_and_unloaded_where_that_is_allowed(controlled: Triton
             controlled.call("load_model", model_name=name)
     with pytest.raises(Refusal, match="INVALID_ARGUMENT"):
         controlled.call("load_model", model_name="one", config="{}")
+
+
+def test_health_and_reflection_tell_of_the_service(server: Server) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        status = health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(service=SERVICE), timeout=PATIENCE_SECONDS
+        )
+        assert status.status == health_pb2.HealthCheckResponse.SERVING
+        database = ProtoReflectionDescriptorDatabase(channel)
+        assert SERVICE in database.get_services()
+        described = DescriptorPool(database).FindServiceByName(SERVICE)
+        assert described.methods_by_name["ModelInfer"].input_type.full_name == "inference.ModelInferRequest"
