@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import grpc
 
 from inference.contract.errors import InvalidRequest
-from inference.refusals import Cancelled, Closed, DeadlineMissed, Overloaded, QueueFull, Refused, UnknownModel
+from inference.refusals import Cancelled, Closed, DeadlineMissed, Overloaded, QueueFull, Refused, TooLarge, UnknownModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +31,7 @@ _CODES: Final = {
     Cancelled: grpc.StatusCode.CANCELLED,
     Closed: grpc.StatusCode.UNAVAILABLE,
     UnknownModel: grpc.StatusCode.NOT_FOUND,
+    TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 
@@ -160,6 +161,10 @@ class Answering:
     def ended(self, method: Method | ScoringMethod, code: grpc.StatusCode, seconds: float) -> None:
         """Count a call that took so long from its arrival to its reply."""
         self._metrics.request_seconds[name_of(method), code.name].observe(seconds)
+
+    def answered(self, method: ScoringMethod, seconds: Sequence[float]) -> None:
+        """Count calls that were answered together, each by the time from its arrival to its reply."""
+        self._metrics.request_seconds[name_of(method), grpc.StatusCode.OK.name].observe(*seconds)
 
     def _counted(self, method: Method | ScoringMethod, call: Call, reply: Callable[[], bytes]) -> bytes | Status:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
@@ -48,3 +50,11 @@ class ServerSettings(BaseModel):
         default=None, gt=0, description="watts of one busy core, for the estimate where no energy counter is readable"
     )
     limits: Limits = Limits()
+    transport: Literal["auto", "native", "grpcio"] = Field(
+        default="auto", description="auto: native where it is installed and can do what is wanted, else grpcio"
+    )
+    max_memory_bytes: int | None = Field(
+        default=None,
+        ge=512 * 1024 * 1024,
+        description="address space of the process; a native transport reads a message before its size can be refused",
+    )
