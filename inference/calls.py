@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client's retry policy how long to wait (gRFC A6)."""
+PLAIN_PUSHBACK_KEY: Final = "playfuse-retry-pushback-ms"
+"""The same for the caller's own code: a transport may keep names with `grpc-` to itself, as the native one does."""
 
 _LOG = logging.getLogger(__name__)
 _CODES: Final = {
@@ -180,8 +182,10 @@ class Answering:
             return Status(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         if isinstance(error, Refused):
             self._metrics.rejected[error.reason].add()
-            pushback = ((PUSHBACK_KEY, str(error.retry_after_ms)),) if isinstance(error, QueueFull) else ()
-            return Status(_CODES[type(error)], str(error), pushback)
+            trailing: tuple[tuple[str, str], ...] = ()
+            if isinstance(error, QueueFull):
+                trailing = tuple((key, str(error.retry_after_ms)) for key in (PUSHBACK_KEY, PLAIN_PUSHBACK_KEY))
+            return Status(_CODES[type(error)], str(error), trailing)
         # A fault of ours: the log has it, the caller gets no insight into the server.
         _LOG.error("a call failed", exc_info=error)
         return Status(grpc.StatusCode.INTERNAL, "internal error; the server's log tells more")

@@ -271,4 +271,6 @@ class Bursts:
 
     def _fail(self, call_id: int, status: Status) -> None:
         code: int = status.code.value[0]
-        self._front.fail(call_id, code, status.details, status.trailing or None)
+        # The front keeps these names to itself and refuses them.
+        trailing = [(key, value) for key, value in status.trailing if not key.startswith("grpc-")]
+        self._front.fail(call_id, code, status.details, trailing)
