@@ -19,6 +19,7 @@ from inference.refusals import (
     Overloaded,
     QueueFull,
     Refused,
+    TooLarge,
     UnknownModel,
 )
 
@@ -36,6 +37,8 @@ _MAX_DETAILS_BYTES: Final = 4_096
 
 PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client's retry policy how long to wait (gRFC A6)."""
+PLAIN_PUSHBACK_KEY: Final = "playfuse-retry-pushback-ms"
+"""The same for the caller's own code: a transport may keep names with `grpc-` to itself, as the native one does."""
 
 _LOG = logging.getLogger(__name__)
 _CODES: Final = {
@@ -47,6 +50,7 @@ _CODES: Final = {
     UnknownModel: grpc.StatusCode.NOT_FOUND,
     NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
     NotPossible: grpc.StatusCode.FAILED_PRECONDITION,
+    TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 
@@ -185,6 +189,10 @@ class Answering:
         """Count a call that took so long from its arrival to its reply."""
         self._metrics.request_seconds[name_of(method), code.name].observe(seconds)
 
+    def answered(self, method: ScoringMethod, seconds: Sequence[float]) -> None:
+        """Count calls that were answered together, each by the time from its arrival to its reply."""
+        self._metrics.request_seconds[name_of(method), grpc.StatusCode.OK.name].observe(*seconds)
+
     def _counted(self, method: Method | ScoringMethod, call: Call, reply: Callable[[], bytes]) -> bytes | Status:
         try:
             answer = reply()
@@ -199,8 +207,10 @@ class Answering:
             return Status(grpc.StatusCode.INVALID_ARGUMENT, fitting(str(error)))
         if isinstance(error, Refused):
             self._metrics.rejected[error.reason].add()
-            pushback = ((PUSHBACK_KEY, str(error.retry_after_ms)),) if isinstance(error, QueueFull) else ()
-            return Status(_CODES[type(error)], fitting(str(error)), pushback)
+            trailing: tuple[tuple[str, str], ...] = ()
+            if isinstance(error, QueueFull):
+                trailing = tuple((key, str(error.retry_after_ms)) for key in (PUSHBACK_KEY, PLAIN_PUSHBACK_KEY))
+            return Status(_CODES[type(error)], fitting(str(error)), trailing)
         # A fault of ours: the log has it, the caller gets no insight into the server.
         _LOG.error("a call failed", exc_info=error)
         return Status(grpc.StatusCode.INTERNAL, "internal error; the server's log tells more")

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from contextlib import suppress
+from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +34,14 @@ app = typer.Typer(
 _UNANSWERED_EXIT_CODE = 1
 _FEW_PLAYERS = 4
 _FEW_FEATURES = 3
+
+
+class Transports(StrEnum):
+    """What `--transport` knows."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    GRPCIO = "grpcio"
 
 
 def demo_artifact() -> Path:
@@ -82,6 +91,13 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    transport: Annotated[
+        Transports, typer.Option(help="Who carries the calls; auto: native where it is installed, else grpcio.")
+    ] = Transports.AUTO,
+    max_memory_bytes: Annotated[
+        int | None,
+        typer.Option(help="Address space of the process, at most.", min=512 * 1024 * 1024, show_default=False),
+    ] = None,
 ) -> None:
     """Serve a model over gRPC until SIGTERM or Ctrl-C, then finish what was accepted.
 
@@ -111,6 +127,8 @@ def serve(
         drain_seconds=drain_seconds,
         grace_seconds=grace_seconds,
         watts_per_core=watts_per_core,
+        transport=transport.value,
+        max_memory_bytes=max_memory_bytes,
         limits=Limits(
             max_rows_per_request=max_rows,
             max_batch_rows=max(max_rows, Limits().max_batch_rows),
@@ -132,6 +150,7 @@ def _announce(server: Server) -> None:
         "serving": f"[bold]{escape(manifest.name)} {escape(manifest.version)}[/]{synthetic}",
         "gRPC": server.address,
         "metrics": server.metrics_url,
+        "transport": server.transport,
         "behaviours": ", ".join(manifest.behaviour_names),
         "energy": measured,
         "try": f"playfuse predict --target {server.address} {_example(manifest)}",

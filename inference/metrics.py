@@ -27,7 +27,7 @@ CODES: Final = (
 )
 REASONS: Final = (
     *("invalid", "overloaded", "queue_full", "deadline", "cancelled", "shutting_down", "unknown_model"),
-    *("not_permitted", "not_possible"),
+    *("too_large", "not_permitted", "not_possible"),
 )
 
 

@@ -63,3 +63,12 @@ class NotPossible(Refused):
     """The server cannot do this as it is set up, or as things stand."""
 
     reason = "not_possible"
+
+
+class TooLarge(Refused):
+    """The message is larger than the server reads."""
+
+    reason = "too_large"
+
+    def __init__(self, message_bytes: int, max_bytes: int) -> None:
+        super().__init__(f"a message of {message_bytes} bytes, at most {max_bytes} are read")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import resource
 import select
 import signal
 import socket
@@ -19,7 +20,7 @@ from inference.services import model_infer, open_inference, player_behavior
 from inference.services.model_infer import ModelInfer
 from inference.services.player_behavior import DescribeModel, Predict
 from inference.services.standard import StandardServices
-from inference.transport.grpcio import GrpcioTransport
+from inference.transport import choice
 from inference.transport.workers import Workers
 
 if TYPE_CHECKING:
@@ -64,19 +65,31 @@ class Server:
         scoring: tuple[ScoringMethod, ...] = (Predict(self._models), ModelInfer(self._models, limits))
         metrics = CallMetrics([*map(name_of, methods), *map(name_of, scoring)])
         answering = Answering(metrics, limits.max_wait_seconds)
-        self._transport = GrpcioTransport(methods, scoring, answering, self._workers, settings)
+        name = choice.choose(settings.transport)
+        self._transport = choice.build(name, methods, scoring, answering, self._workers, settings)
         self._standard.add_to(self._transport.server)
         self.port = self._transport.bind(_join(settings.host, settings.port))
-        self._http = exposition.listen(
-            exposition.Exposition(metrics, self._models, self.meter, calls_in_flight=lambda: self._workers.running),
-            settings.metrics_host,
-            settings.metrics_port,
-        )
+        try:
+            self._http = exposition.listen(
+                exposition.Exposition(
+                    metrics, self._models, self.meter, calls_in_flight=lambda: self._transport.calls_in_flight
+                ),
+                settings.metrics_host,
+                settings.metrics_port,
+            )
+        except BaseException:
+            self._transport.close()
+            raise
 
     @property
     def address(self) -> str:
         """Where gRPC listens, as a client's target."""
         return _join(self._settings.host, self.port)
+
+    @property
+    def transport(self) -> str:
+        """Which transport carries the calls."""
+        return self._transport.name
 
     @property
     def metrics_url(self) -> str:
@@ -116,6 +129,8 @@ def serve(artifact: Path, settings: ServerSettings, *, on_ready: Callable[[Serve
         Whether every accepted call was answered.
     """
     stop = _stop_signal()
+    if settings.max_memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (settings.max_memory_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
     server = Server(artifact, settings)
     server.start()
     on_ready(server)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
@@ -51,3 +53,11 @@ class ServerSettings(BaseModel):
         default=False, description="load and unload models over the Open Inference Protocol"
     )
     limits: Limits = Limits()
+    transport: Literal["auto", "native", "grpcio"] = Field(
+        default="auto", description="auto: native where it is installed and can do what is wanted, else grpcio"
+    )
+    max_memory_bytes: int | None = Field(
+        default=None,
+        ge=512 * 1024 * 1024,
+        description="address space of the process; a native transport reads a message before its size can be refused",
+    )

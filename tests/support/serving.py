@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inference.server import Server
 from inference.settings import Limits, ServerSettings
@@ -24,11 +24,13 @@ def served(
     features: Sequence[str] | None = None,
     behaviours: Sequence[Behaviour] | None = None,
     threads: int = 8,
+    **settings: Any,
 ) -> Iterator[Server]:
     """A server of a small artifact on free ports of loopback; it has to drain well at the end."""
     names = {"features": features, "behaviours": behaviours}
     write_artifact(folder, **{label: value for label, value in names.items() if value is not None})  # type: ignore[arg-type]
-    server = Server(folder, ServerSettings(port=0, metrics_port=0, threads=threads, limits=limits or Limits()))
+    wanted = ServerSettings(port=0, metrics_port=0, threads=threads, limits=limits or Limits(), **settings)
+    server = Server(folder, wanted)
     server.start()
     try:
         yield server

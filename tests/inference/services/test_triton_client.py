@@ -35,14 +35,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.process
 
 PATIENCE_SECONDS = 30.0
+TRANSPORTS = ["native", "grpcio"]
 
 ROWS = np.nan_to_num(probe_rows(len(FEATURE_NAMES)), nan=1.0)
 NAMES = [behaviour.name for behaviour in BEHAVIOURS]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with served(tmp_path_factory.mktemp("served") / "artifact") as server:
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Server]:
+    with served(tmp_path_factory.mktemp("served") / "artifact", transport=request.param) as server:
         yield server
 
 
