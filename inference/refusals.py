@@ -51,3 +51,15 @@ class UnknownModel(Refused):
     """No such model or version is served."""
 
     reason = "unknown_model"
+
+
+class Unauthenticated(Refused):
+    """The call shows no valid token."""
+
+    reason = "unauthenticated"
+
+
+class PermissionDenied(Refused):
+    """The call's token is valid, but not for this."""
+
+    reason = "permission_denied"

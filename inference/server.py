@@ -15,6 +15,8 @@ from inference.calls import Answering, name_of
 from inference.energy import meter as meters
 from inference.metrics import CallMetrics
 from inference.models import OneModel, ServedModel
+from inference.security import exposure, tokens
+from inference.security.guard import Access, Guard
 from inference.services.player_behavior import SERVICE, DescribeModel, Predict
 from inference.services.standard import StandardServices
 from inference.transport.grpcio import GrpcioTransport
@@ -47,6 +49,7 @@ class Server:
     """
 
     def __init__(self, artifact: Path, settings: ServerSettings) -> None:
+        exposure.check(settings)
         self._settings = settings
         limits = settings.limits
         self._workers = Workers(settings.threads, limits.max_waiting_requests)
@@ -58,7 +61,10 @@ class Server:
         scoring: tuple[ScoringMethod, ...] = (Predict(self._models),)
         metrics = CallMetrics([*map(name_of, methods), *map(name_of, scoring)])
         answering = Answering(metrics, limits.max_wait_seconds)
-        self._transport = GrpcioTransport(methods, scoring, answering, self._workers, settings)
+        self._guards = (
+            [] if settings.tokens_file is None else [Guard(Access(tokens.read(settings.tokens_file)), metrics)]
+        )
+        self._transport = GrpcioTransport(methods, scoring, answering, self._workers, settings, self._guards)
         self._standard = StandardServices(SERVICE)
         self._standard.add_to(self._transport.server)
         self.port = self._transport.bind(_join(settings.host, settings.port))
@@ -99,6 +105,8 @@ class Server:
             model.batcher.close(0.0)
         self._workers.shutdown(wait=answered)
         self._standard.close()
+        for guard in self._guards:
+            guard.close()
         self._http.shutdown()
         self._http.server_close()
         return answered

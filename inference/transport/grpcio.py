@@ -12,10 +12,11 @@ import grpc
 from inference.calls import Answering, Call, Method, ScoringMethod, Status
 from inference.contract.errors import PlayfuseError
 from inference.refusals import Closed, Overloaded
+from inference.security.tls import Certificates
 from inference.transport import workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
     from inference.settings import ServerSettings
@@ -40,7 +41,11 @@ class GrpcioTransport:
         scoring: the same, but in runs together.
         answering: answers them.
         pool: the threads.
-        settings: limits.
+        settings: limits, TLS.
+        interceptors: what every call goes through first.
+
+    Raises:
+        PlayfuseError: a file of TLS cannot be used.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class GrpcioTransport:
         answering: Answering,
         pool: Workers,
         settings: ServerSettings,
+        interceptors: Sequence[grpc.ServerInterceptor] = (),
     ) -> None:
         limits = settings.limits
         self._answering = answering
@@ -57,8 +63,10 @@ class GrpcioTransport:
         self._max_wait_seconds = limits.max_wait_seconds
         self._hold_from_seconds = math.inf
         self._refuse = threading.Event()
+        self._certificates = Certificates(settings.tls) if settings.tls.is_on else None
         self.server = grpc.server(
             cast("ThreadPoolExecutor", pool),  # grpcio asks no more of it than any executor can do
+            interceptors=list(interceptors),
             options=options(settings),
             maximum_concurrent_rpcs=settings.threads + limits.max_waiting_requests + _MAX_REFUSALS_UNDER_WAY,
         )
@@ -78,6 +86,8 @@ class GrpcioTransport:
             PlayfuseError: that cannot be listened on.
         """
         try:
+            if self._certificates is not None and not address.startswith("unix:"):
+                return self.server.add_secure_port(address, self._certificates.credentials())
             return self.server.add_insecure_port(address)
         except RuntimeError as error:
             raise cannot_listen(address) from error
@@ -174,10 +184,23 @@ def cannot_listen(address: str) -> PlayfuseError:
 
 def options(settings: ServerSettings) -> list[tuple[str, int | str]]:
     """How gRPC is set up; the benchmarks give the bare transport the same."""
+    age = settings.max_connection_age_seconds
+    aging = (
+        [
+            ("grpc.max_connection_age_ms", round(1_000 * age)),
+            ("grpc.max_connection_age_grace_ms", round(1_000 * settings.max_connection_age_grace_seconds)),
+        ]
+        if age is not None
+        else []
+    )
     return [
-        # Two servers on one port would share its connections unnoticed; a taken port must be an error.
-        ("grpc.so_reuseport", 0),
+        # Two servers on one port would share its connections unnoticed: unless that is meant, it must be an error.
+        ("grpc.so_reuseport", int(settings.reuse_port)),
+        *aging,
         ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
+        # The second is where refusal is certain; between the two it would be by chance.
+        ("grpc.max_metadata_size", settings.limits.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.limits.max_metadata_bytes),
         ("grpc.optimization_target", "throughput"),
         # Calls that wait to be read. From 1,000 on gRPC would by default cancel some by chance, which callers do not
         # retry; once read, they are told RESOURCE_EXHAUSTED and when to come back.
