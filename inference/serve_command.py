@@ -144,11 +144,14 @@ def run(artifact: Path, configured: Configuration) -> bool:
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     from inference import announcement, open_files
     from inference.security import exposure
+    from inference.supervision import supervisor
 
     settings = configured.settings
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     open_files.raise_limit()
     exposure.check(settings)
+    if supervisor.count(settings) > 1:
+        return supervisor.supervise(artifact, settings, on_ready=announcement.show)
     from inference import server as servers
 
     return servers.serve(artifact, settings, on_ready=lambda server: announcement.show(announcement.lines(server)))

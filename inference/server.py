@@ -68,11 +68,10 @@ class Server:
         self._standard = StandardServices(SERVICE)
         self._standard.add_to(self._transport.server)
         self.port = self._transport.bind(_join(settings.host, settings.port))
-        self._http = exposition.listen(
-            exposition.Exposition(metrics, self._models, self.meter, calls_in_flight=lambda: self._workers.running),
-            settings.metrics_host,
-            settings.metrics_port,
+        self._exposition = exposition.Exposition(
+            metrics, self._models, self.meter, calls_in_flight=lambda: self._workers.running
         )
+        self._http = exposition.listen(self._exposition, settings.metrics_host, settings.metrics_port)
 
     @property
     def address(self) -> str:
@@ -84,6 +83,10 @@ class Server:
         """Where the metrics are."""
         host = _join(self._settings.metrics_host, self._http.server_port)
         return f"http://{host}{exposition.METRICS_PATH}"
+
+    def metrics_text(self) -> str:
+        """What `metrics_url` shows, or would still show."""
+        return exposition.text(self._exposition)
 
     def start(self) -> None:
         """Take calls."""
@@ -112,8 +115,22 @@ class Server:
         return answered
 
 
-def serve(artifact: Path, settings: ServerSettings, *, on_ready: Callable[[Server], None]) -> bool:
+def serve(
+    artifact: Path,
+    settings: ServerSettings,
+    *,
+    on_ready: Callable[[Server], None],
+    on_drained: Callable[[Server], None] = lambda _: None,
+    until_readable: socket.socket | None = None,
+) -> bool:
     """Serve until SIGTERM or SIGINT, then drain; for the main thread of a process.
+
+    Args:
+        artifact: folder of the model.
+        settings: addresses and limits.
+        on_ready: called once it takes calls.
+        on_drained: called once it has answered its last one.
+        until_readable: ends it as well, as soon as there is something to read or its other end is closed.
 
     Returns:
         Whether every accepted call was answered.
@@ -122,10 +139,12 @@ def serve(artifact: Path, settings: ServerSettings, *, on_ready: Callable[[Serve
     server = Server(artifact, settings)
     server.start()
     on_ready(server)
-    while not select.select([stop], [], [], _METER_PERIOD_SECONDS)[0]:
+    ends = [stop] if until_readable is None else [stop, until_readable]
+    while not select.select(ends, [], [], _METER_PERIOD_SECONDS)[0]:
         server.meter.read()
     _LOG.info("draining: at most %g s", settings.drain_seconds + settings.grace_seconds)
     answered = server.drain()
+    on_drained(server)
     if not answered:
         _LOG.error("calls were still unanswered after %g s; they are lost", settings.grace_seconds)
     return answered
