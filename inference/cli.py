@@ -13,6 +13,7 @@ from rich.table import Table
 from inference.console import console, notes
 from inference.contract.errors import InvalidRequest
 from inference.security.command import app as tokens_app
+from inference.serve_command import demo_artifact as demo_artifact
 from inference.serve_command import serve
 
 if TYPE_CHECKING:

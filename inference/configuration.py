@@ -138,7 +138,7 @@ def _of_file(file: Path) -> dict[str, object]:
             tomllib.load(stream)
     except OSError as error:
         raise PlayfuseError(where, got=error.strerror or str(error), expected="a readable file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no text, or numbers of thousands of digits
         raise PlayfuseError(where, got=str(error) or "tables too deep", expected="TOML (toml.io)") from error
     values = _flat(TomlConfigSettingsSource(_Sources, toml_file=file)())
     known = keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client.metrics_core import Metric
@@ -56,7 +57,7 @@ def _combination(metric: Metric) -> Callable[[float, float], float]:
         return min
     if metric.type == "gauge" and metric.name.endswith(_ALIKE):
         return max
-    return float.__add__
+    return operator.add
 
 
 def _family(like: Metric, values: dict[Key, float]) -> Metric:

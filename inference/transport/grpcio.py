@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -31,6 +32,9 @@ _QUIET_SECONDS: Final = 0.05
 _MAX_HOLD_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 0.005
 _LAST_REPLIES_SECONDS: Final = 1.0
+_STOP_SECONDS: Final = 5.0
+
+_LOG = logging.getLogger(__name__)
 
 
 class GrpcioTransport:
@@ -109,7 +113,8 @@ class GrpcioTransport:
         self._wait_until_quiet()
         stopped = self.server.stop(_LAST_REPLIES_SECONDS)
         self.refuse_held()
-        stopped.wait()
+        if not stopped.wait(_LAST_REPLIES_SECONDS + _STOP_SECONDS):
+            _LOG.error("gRPC did not stop in time: a stream of one of its own services hangs")
         return answered
 
     def hold_new(self) -> float:
