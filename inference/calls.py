@@ -14,12 +14,13 @@ from inference.refusals import (
     Cancelled,
     Closed,
     DeadlineMissed,
-    NotPermitted,
     NotPossible,
     Overloaded,
+    PermissionDenied,
     QueueFull,
     Refused,
     TooLarge,
+    Unauthenticated,
     UnknownModel,
 )
 
@@ -48,8 +49,9 @@ _CODES: Final = {
     Cancelled: grpc.StatusCode.CANCELLED,
     Closed: grpc.StatusCode.UNAVAILABLE,
     UnknownModel: grpc.StatusCode.NOT_FOUND,
-    NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
     NotPossible: grpc.StatusCode.FAILED_PRECONDITION,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
@@ -142,6 +144,11 @@ class ScoringMethod(Protocol):
         ...
 
 
+def code_of(refused: Refused) -> grpc.StatusCode:
+    """The gRPC status of a refusal."""
+    return _CODES[type(refused)]
+
+
 def name_of(method: Method | ScoringMethod) -> str:
     """The method's name without its service, as metrics have it."""
     return method.path.rpartition("/")[2]
@@ -210,7 +217,7 @@ class Answering:
             trailing: tuple[tuple[str, str], ...] = ()
             if isinstance(error, QueueFull):
                 trailing = tuple((key, str(error.retry_after_ms)) for key in (PUSHBACK_KEY, PLAIN_PUSHBACK_KEY))
-            return Status(_CODES[type(error)], fitting(str(error)), trailing)
+            return Status(code_of(error), fitting(str(error)), trailing)
         # A fault of ours: the log has it, the caller gets no insight into the server.
         _LOG.error("a call failed", exc_info=error)
         return Status(grpc.StatusCode.INTERNAL, "internal error; the server's log tells more")

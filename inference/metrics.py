@@ -23,11 +23,11 @@ ROWS_BOUNDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0,
 
 CODES: Final = (
     *("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE", "NOT_FOUND"),
-    *("PERMISSION_DENIED", "FAILED_PRECONDITION", "INTERNAL"),
+    *("UNAUTHENTICATED", "PERMISSION_DENIED", "FAILED_PRECONDITION", "INTERNAL"),
 )
 REASONS: Final = (
     *("invalid", "overloaded", "queue_full", "deadline", "cancelled", "shutting_down", "unknown_model"),
-    *("too_large", "not_permitted", "not_possible"),
+    *("too_large", "unauthenticated", "permission_denied", "not_possible"),
 )
 
 

@@ -53,12 +53,6 @@ class UnknownModel(Refused):
     reason = "unknown_model"
 
 
-class NotPermitted(Refused):
-    """The caller may not do this here."""
-
-    reason = "not_permitted"
-
-
 class NotPossible(Refused):
     """The server cannot do this as it is set up, or as things stand."""
 
@@ -72,3 +66,15 @@ class TooLarge(Refused):
 
     def __init__(self, message_bytes: int, max_bytes: int) -> None:
         super().__init__(f"a message of {message_bytes} bytes, at most {max_bytes} are read")
+
+
+class Unauthenticated(Refused):
+    """The call shows no valid token."""
+
+    reason = "unauthenticated"
+
+
+class PermissionDenied(Refused):
+    """The call's token is not for this, or nobody may do this here."""
+
+    reason = "permission_denied"

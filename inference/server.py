@@ -16,6 +16,8 @@ from inference.calls import Answering, name_of
 from inference.energy import meter as meters
 from inference.metrics import CallMetrics
 from inference.models import OneModel, ServedModel
+from inference.security import exposure, tokens
+from inference.security.guard import Access, Guard
 from inference.services import model_infer, open_inference, player_behavior
 from inference.services.model_infer import ModelInfer
 from inference.services.player_behavior import DescribeModel, Predict
@@ -50,6 +52,7 @@ class Server:
     """
 
     def __init__(self, artifact: Path, settings: ServerSettings) -> None:
+        exposure.check(settings)
         self._settings = settings
         limits = settings.limits
         self._workers = Workers(settings.threads, limits.max_waiting_requests)
@@ -65,18 +68,17 @@ class Server:
         scoring: tuple[ScoringMethod, ...] = (Predict(self._models), ModelInfer(self._models, limits))
         metrics = CallMetrics([*map(name_of, methods), *map(name_of, scoring)])
         answering = Answering(metrics, limits.max_wait_seconds)
-        name = choice.choose(settings.transport)
-        self._transport = choice.build(name, methods, scoring, answering, self._workers, settings)
+        access = None if settings.tokens_file is None else Access(tokens.read(settings.tokens_file))
+        self._guards = [] if access is None else [Guard(access, metrics)]
+        name = choice.choose(settings)
+        self._transport = choice.build(name, methods, scoring, answering, self._workers, settings, self._guards, access)
         self._standard.add_to(self._transport.server)
         self.port = self._transport.bind(_join(settings.host, settings.port))
+        self._exposition = exposition.Exposition(
+            metrics, self._models, self.meter, calls_in_flight=lambda: self._transport.calls_in_flight
+        )
         try:
-            self._http = exposition.listen(
-                exposition.Exposition(
-                    metrics, self._models, self.meter, calls_in_flight=lambda: self._transport.calls_in_flight
-                ),
-                settings.metrics_host,
-                settings.metrics_port,
-            )
+            self._http = exposition.listen(self._exposition, settings.metrics_host, settings.metrics_port)
         except BaseException:
             self._transport.close()
             raise
@@ -96,6 +98,10 @@ class Server:
         """Where the metrics are."""
         host = _join(self._settings.metrics_host, self._http.server_port)
         return f"http://{host}{exposition.METRICS_PATH}"
+
+    def metrics_text(self) -> str:
+        """What `metrics_url` shows, or would still show."""
+        return exposition.text(self._exposition)
 
     def start(self) -> None:
         """Take calls."""
@@ -117,13 +123,29 @@ class Server:
             model.batcher.close(0.0)
         self._workers.shutdown(wait=answered)
         self._standard.close()
+        for guard in self._guards:
+            guard.close()
         self._http.shutdown()
         self._http.server_close()
         return answered
 
 
-def serve(artifact: Path, settings: ServerSettings, *, on_ready: Callable[[Server], None]) -> bool:
+def serve(
+    artifact: Path,
+    settings: ServerSettings,
+    *,
+    on_ready: Callable[[Server], None],
+    on_drained: Callable[[Server], None] = lambda _: None,
+    until_readable: socket.socket | None = None,
+) -> bool:
     """Serve until SIGTERM or SIGINT, then drain; for the main thread of a process.
+
+    Args:
+        artifact: folder of the model.
+        settings: addresses and limits.
+        on_ready: called once it takes calls.
+        on_drained: called once it has answered its last one.
+        until_readable: ends it as well, as soon as there is something to read or its other end is closed.
 
     Returns:
         Whether every accepted call was answered.
@@ -134,10 +156,12 @@ def serve(artifact: Path, settings: ServerSettings, *, on_ready: Callable[[Serve
     server = Server(artifact, settings)
     server.start()
     on_ready(server)
-    while not select.select([stop], [], [], _METER_PERIOD_SECONDS)[0]:
+    ends = [stop] if until_readable is None else [stop, until_readable]
+    while not select.select(ends, [], [], _METER_PERIOD_SECONDS)[0]:
         server.meter.read()
     _LOG.info("draining: at most %g s", settings.drain_seconds + settings.grace_seconds)
     answered = server.drain()
+    on_drained(server)
     if not answered:
         _LOG.error("calls were still unanswered after %g s; they are lost", settings.grace_seconds)
     return answered

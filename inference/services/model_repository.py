@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from inference.contract.errors import ArtifactError, InvalidRequest
 from inference.models import ModelState
 from inference.pb.inference import grpc_service_pb2 as pb
-from inference.refusals import NotPermitted, NotPossible
+from inference.refusals import NotPossible, PermissionDenied
 from inference.transport import checks
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class ModelRepository:
             msg = (
                 f"models are not loaded or unloaded over this port; the server's setting {ALLOW_SETTING} would allow it"
             )
-            raise NotPermitted(msg)
+            raise PermissionDenied(msg)
         if self._control is None:
             msg = "this server serves one artifact for good; start it with a model repository to load and unload models"
             raise NotPossible(msg)

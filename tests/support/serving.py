@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inference.server import Server
 from inference.settings import Limits, ServerSettings
@@ -23,14 +23,13 @@ def served(
     limits: Limits | None = None,
     features: Sequence[str] | None = None,
     behaviours: Sequence[Behaviour] | None = None,
-    threads: int = 8,
-    **settings: Any,
+    **settings: object,
 ) -> Iterator[Server]:
     """A server of a small artifact on free ports of loopback; it has to drain well at the end."""
     names = {"features": features, "behaviours": behaviours}
     write_artifact(folder, **{label: value for label, value in names.items() if value is not None})  # type: ignore[arg-type]
-    wanted = ServerSettings(port=0, metrics_port=0, threads=threads, limits=limits or Limits(), **settings)
-    server = Server(folder, wanted)
+    everything = {"port": 0, "metrics_port": 0, "limits": limits or Limits(), **settings}
+    server = Server(folder, ServerSettings.model_validate(everything))
     server.start()
     try:
         yield server
