@@ -15,6 +15,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from inference import models_command
 from inference.console import console, notes
 from inference.contract.errors import InvalidRequest
 
@@ -29,6 +30,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run time: serve a fused model, ask it, look into it.",
 )
+
+app.add_typer(models_command.app, name="models")
 
 _UNANSWERED_EXIT_CODE = 1
 _FEW_PLAYERS = 4
@@ -82,12 +85,27 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="Serve all models of this folder, NAME/VERSION/ each an artifact.", show_default=False),
+    ] = None,
+    default_model: Annotated[
+        str, typer.Option(help="With --models: who answers calls that name no model.", show_default=False)
+    ] = "",
+    admin_host: Annotated[
+        str, typer.Option(callback=_address, help="With --models: address of the admin's port.")
+    ] = "127.0.0.1",
+    admin_port: Annotated[
+        int, typer.Option(help="With --models: the admin's port; 0 takes any free one.", min=0, max=65_535)
+    ] = 50_052,
 ) -> None:
-    """Serve a model over gRPC until SIGTERM or Ctrl-C, then finish what was accepted.
+    """Serve a model, or the models of a folder, over gRPC until SIGTERM or Ctrl-C, then finish what was accepted.
 
     [bold]Examples[/]
 
       playfuse serve --demo
+
+      playfuse serve --models models
 
       playfuse serve runs/gts/artifact --host 0.0.0.0 --metrics-host 0.0.0.0
     """
@@ -96,12 +114,11 @@ def serve(
     from inference import server as servers
     from inference.settings import Limits, ServerSettings
 
-    if (artifact is None) != demo:
-        raise InvalidRequest(
-            "playfuse serve",
-            got="both an artifact and --demo" if demo else "neither an artifact nor --demo",
-            expected="one of them",
-        )
+    sources = {"an artifact": artifact is not None, "--demo": demo, "--models": models is not None}
+    given = [source for source, is_given in sources.items() if is_given]
+    if len(given) != 1:
+        got = " and ".join(given) or "neither an artifact nor --demo nor --models"
+        raise InvalidRequest("playfuse serve", got=got, expected="one of them")
     settings = ServerSettings(
         host=host,
         port=port,
@@ -111,6 +128,10 @@ def serve(
         drain_seconds=drain_seconds,
         grace_seconds=grace_seconds,
         watts_per_core=watts_per_core,
+        models=models,
+        default_model=default_model,
+        admin_host=admin_host,
+        admin_port=admin_port,
         limits=Limits(
             max_rows_per_request=max_rows,
             max_batch_rows=max(max_rows, Limits().max_batch_rows),
@@ -120,26 +141,31 @@ def serve(
         ),
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if not servers.serve(artifact or demo_artifact(), settings, on_ready=_announce):
+    if not servers.serve(None if models else artifact or demo_artifact(), settings, on_ready=_announce):
         raise typer.Exit(_UNANSWERED_EXIT_CODE)
 
 
 def _announce(server: Server) -> None:
-    manifest, meter = server.manifest, server.meter
+    manifests, meter = server.manifests, server.meter
     measured = "measured (RAPL)" if meter.source == "rapl" else "estimated from CPU time"
-    synthetic = " [yellow](simulated players: for trying out, not for decisions)[/]" if manifest.synthetic else ""
+    names = ", ".join(f"[bold]{escape(manifest.name)} {escape(manifest.version)}[/]" for manifest in manifests)
+    is_synthetic = any(manifest.synthetic for manifest in manifests)
+    synthetic = " [yellow](simulated players: for trying out, not for decisions)[/]" if is_synthetic else ""
     lines = {
-        "serving": f"[bold]{escape(manifest.name)} {escape(manifest.version)}[/]{synthetic}",
+        "serving": (names or "nothing; all models were unloaded") + synthetic,
         "gRPC": server.address,
         "metrics": server.metrics_url,
-        "behaviours": ", ".join(manifest.behaviour_names),
+        "admin": server.admin_address,
+        "behaviours": "; ".join(", ".join(manifest.behaviour_names) for manifest in manifests),
         "energy": measured,
-        "try": f"playfuse predict --target {server.address} {_example(manifest)}",
+        "try": f"playfuse predict --target {server.address} {_example(manifests[0])}" if len(manifests) == 1 else "",
         "ready": f"{time.monotonic() - _process_start_seconds():.2f} s after the start; Ctrl-C or SIGTERM drains",
     }
     # A full disk under the log is no reason not to serve.
     with suppress(OSError):
         for label, text in lines.items():
+            if not text:
+                continue
             notes.print(f"[bold]{label:<11}[/]{text}", highlight=False, soft_wrap=True)
 
 
@@ -186,6 +212,11 @@ def predict(
     target: Annotated[str, typer.Option(help="The server, host:port.")] = "127.0.0.1:50051",
     timeout_seconds: Annotated[float, typer.Option(help="Deadline.", min=0.001)] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    model: Annotated[str, typer.Option(help="Which model; the only one, unless told.", show_default=False)] = "",
+    version: Annotated[str, typer.Option(help="Which version; the live one, unless told.", show_default=False)] = "",
+    routing_key: Annotated[
+        str, typer.Option(help="Who is asked about: decides who meets a version on trial.", show_default=False)
+    ] = "",
 ) -> None:
     """Ask a running server about some players, in one of three forms.
 
@@ -216,7 +247,14 @@ def predict(
     with Client(target, timeout_seconds=timeout_seconds) as client:
         client.wait_until_ready(timeout_seconds)  # it may have been started a moment ago
         # In files and on the command line an empty cell or `nan` is written on purpose.
-        prediction = client.predict(**form, behaviours=behaviour or (), nan_is_missing=True)
+        prediction = client.predict(
+            **form,
+            behaviours=behaviour or (),
+            nan_is_missing=True,
+            model_name=model,
+            model_version=version,
+            routing_key=routing_key,
+        )
     if as_json:
         typer.echo(json.dumps(_prediction_json(prediction)))
     else:

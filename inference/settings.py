@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
@@ -30,6 +32,23 @@ class Limits(BaseModel):
         return self
 
 
+class CanaryBounds(BaseModel):
+    """When a version on trial is taken back by itself: what it may do worse than the live one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window_seconds: float = Field(default=60.0, gt=0, description="how far back calls are compared")
+    min_calls: int = Field(default=100, ge=1, description="calls in the window before anything is judged")
+    max_more_errors: float = Field(
+        default=0.01, ge=0, le=1, description="share of calls with priors or no answer in time, above the live one's"
+    )
+    max_latency_ratio: float = Field(default=2.0, ge=1, description="mean seconds per call, times the live one's")
+    latency_slack_seconds: float = Field(
+        default=0.005, ge=0, description="added to the bound: what nobody notices is no reason"
+    )
+    look_every_seconds: float = Field(default=1.0, gt=0, description="how often it is judged")
+
+
 class ServerSettings(BaseModel):
     """Where the server listens and how it runs."""
 
@@ -48,3 +67,9 @@ class ServerSettings(BaseModel):
         default=None, gt=0, description="watts of one busy core, for the estimate where no energy counter is readable"
     )
     limits: Limits = Limits()
+    models: Path | None = Field(default=None, description="folder of models/<name>/<version>/; none: one artifact")
+    default_model: str = Field(default="", description="answers calls that name no model, where there are several")
+    admin_host: str = Field(default="127.0.0.1", min_length=1)
+    admin_port: int = Field(default=50_052, ge=0, le=65_535, description="gRPC ModelAdmin; only with `models`")
+    canary: CanaryBounds = CanaryBounds()
+    max_shadow_rows: int = Field(default=8_192, ge=1, description="players that may wait for the shadow version")
