@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
@@ -47,6 +48,11 @@ class AdminServer:
 
     def start(self) -> None:
         """Take calls."""
+        # All threads now, not one more whenever two calls meet: a count that grows later would look like a leak.
+        together = threading.Barrier(_THREADS + 1)
+        for _ in range(_THREADS):
+            self._pool.submit(together.wait)
+        together.wait()
         self._server.start()
 
     def stop(self, grace_seconds: float) -> None:

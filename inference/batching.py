@@ -1,9 +1,9 @@
 """Natural batching on the callers' own threads: leader and followers, no batching thread, no timer.
 
 A caller that finds the engine idle runs its request at once: it is the leader. Requests that come meanwhile wait, each
-on its own thread, as followers. When the leader's run ends it makes the follower with the earliest deadline the next
-leader, which takes along all that waits, as far as it fits, runs it once and wakes their threads. So the load itself
-sets the batch size: an idle server adds no delay, a busy one shares each run among many.
+on its own thread, as followers. When the leader's run ends it makes the most urgent follower the next leader, which
+runs what `queueing.Queue` says goes next, once, and wakes their threads. So the load itself sets the batch size: an
+idle server adds no delay, a busy one shares each run among many.
 
 On one core, and under Python's global lock, arrivals cannot collect while a run is on: they would be run one by one. So
 a leader that knows of other calls on their way first steps back once (`sched_yield`): threads that are ready to bring
@@ -12,8 +12,6 @@ their requests do so, and if there is none it goes on at once.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 import os
 import threading
@@ -21,18 +19,22 @@ import time
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
-from inference.refusals import Cancelled, Closed, DeadlineMissed, QueueFull
+from inference.queueing import Queue
+from inference.refusals import Cancelled, Closed, DeadlineMissed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inference.contract.errors import InvalidRequest
     from inference.core import Request, Response
+    from inference.queueing import Entry
 
     Answer = Response | InvalidRequest
 
 _SMOOTHING = 0.1
 """Weight of the newest run in the running mean of run times."""
+PASSED = "the deadline passed while the request waited for the engine"
+STOPPED = "the thread that served the request was stopped"
 
 
 class Observer(Protocol):
@@ -45,24 +47,23 @@ class Observer(Protocol):
 
 class _State(Enum):
     WAITING = auto()
-    LEADING = auto()
     TAKEN = auto()
     ANSWERED = auto()
     GIVEN_UP = auto()
 
 
 class _Job:
-    """A follower's request. `wake` is held until there is news for its thread; `state` changes under the lock."""
+    """A call's request. `wake` is held until there is news for its thread; all else changes under the lock."""
 
-    __slots__ = ("arrived_seconds", "deadline_seconds", "is_wanted", "outcome", "request", "state", "wake")
+    __slots__ = ("arrived_seconds", "entry", "is_wanted", "leads", "outcome", "request", "state", "wake")
 
-    def __init__(
-        self, request: Request, arrived_seconds: float, deadline_seconds: float, is_wanted: Callable[[], bool] | None
-    ) -> None:
+    entry: Entry[_Job]
+
+    def __init__(self, request: Request, arrived_seconds: float, is_wanted: Callable[[], bool] | None) -> None:
         self.request = request
         self.arrived_seconds = arrived_seconds
-        self.deadline_seconds = deadline_seconds
         self.is_wanted = is_wanted
+        self.leads = False
         self.state = _State.WAITING
         self.outcome: Response | BaseException | None = None
         self.wake = threading.Lock()
@@ -76,7 +77,7 @@ class Batcher:
         predict: answers a list of requests, in order, each with a response or with its fault; called by one thread at
             a time.
         max_batch_rows: players in one run. A request larger than what is left of a batch waits for the next one.
-        max_queue_rows: players that may wait.
+        max_queue_rows: players that may wait in the most urgent class (`queueing.Queue`).
         observer: hears of every run.
         others_are_coming: whether other calls have reached the server that have not reached `submit` yet.
 
@@ -93,14 +94,10 @@ class Batcher:
         others_are_coming: Callable[[], bool] = lambda: False,
     ) -> None:
         self._predict = predict
-        self._max_batch_rows = max_batch_rows
-        self._max_queue_rows = max_queue_rows
         self._observer = observer
         self._others_are_coming = others_are_coming
         self._lock = threading.Lock()
-        self._queue: list[tuple[float, int, _Job]] = []
-        self._order = itertools.count()
-        self._waiting_rows = 0
+        self._queue: Queue[_Job] = Queue(max_queue_rows, max_batch_rows)
         self._busy = False
         self._closed = False
         self._idle = threading.Event()
@@ -109,7 +106,7 @@ class Batcher:
     @property
     def waiting_rows(self) -> int:
         """Players that wait for the engine now."""
-        return self._waiting_rows
+        return self._queue.rows
 
     def submit(
         self,
@@ -133,16 +130,13 @@ class Batcher:
             Exception: what `predict` raised on this very request.
         """
         now = time.monotonic()
-        job = _Job(request, now if arrived_seconds is None else arrived_seconds, deadline_seconds, is_wanted)
+        job = _Job(request, now if arrived_seconds is None else arrived_seconds, is_wanted)
         with self._lock:
-            self._admit(request.rows, now, deadline_seconds)
-            if self._busy:
-                heapq.heappush(self._queue, (deadline_seconds, next(self._order), job))
-                self._waiting_rows += request.rows
-            else:
-                self._busy = True
-                job.state = _State.LEADING
-        if job.state is _State.LEADING:
+            self._admit(request, now, deadline_seconds)
+            job.entry = self._queue.add(job, request.rows, deadline_seconds, request.priority)
+            if not self._busy:
+                self._busy = job.leads = True
+        if job.leads:
             if self._others_are_coming():
                 os.sched_yield()
             self._lead(job)
@@ -161,88 +155,72 @@ class Batcher:
                 self._idle.set()
         return self._idle.wait(timeout_seconds)
 
-    def _admit(self, rows: int, now: float, deadline_seconds: float) -> None:
+    def _admit(self, request: Request, now: float, deadline_seconds: float) -> None:
         if self._closed:
             msg = "the server is shutting down"
             raise Closed(msg)
         if now >= deadline_seconds:
             msg = "the deadline had passed on arrival"
             raise DeadlineMissed(msg)
-        if not self._busy:
-            return
-        # One run is under way and one takes this request; between them those that the waiting players fill.
-        expected_seconds = self._mean_run_seconds * (2 + self._waiting_rows // self._max_batch_rows)
-        if self._waiting_rows + rows > self._max_queue_rows:
-            raise QueueFull(self._waiting_rows, self._max_queue_rows, max(1, math.ceil(1_000 * expected_seconds)))
-        if now + expected_seconds > deadline_seconds:
-            msg = f"an answer was expected in {1_000 * expected_seconds:.1f} ms, after the deadline"
-            raise DeadlineMissed(msg)
+        if self._busy:
+            self._queue.admit(request.rows, request.priority, deadline_seconds - now, self._mean_run_seconds)
 
     def _follow(self, job: _Job) -> None:
         try:
-            left_seconds = max(0.0, job.deadline_seconds - time.monotonic())
+            left_seconds = max(0.0, job.entry.deadline_seconds - time.monotonic())
             if not job.wake.acquire(timeout=min(left_seconds, threading.TIMEOUT_MAX)):
                 self._give_up(job)
         except BaseException:  # the waiting thread itself is being stopped: nobody may be left waiting for it
             self._give_up(job)
-            if job.state is _State.LEADING:
-                self._hand_over()
+            if job.leads:
+                self._hand_over(job)
             raise
-        if job.state is _State.LEADING:
+        if job.leads:
             self._lead(job)
 
     def _give_up(self, job: _Job) -> None:
         """Leave at the deadline, unless the answer or the leadership arrived at that very moment."""
         with self._lock:
-            if job.state in (_State.LEADING, _State.ANSWERED):
+            if job.leads or job.state is _State.ANSWERED:
                 return
-            if job.state is _State.WAITING:
-                self._waiting_rows -= job.request.rows
+            self._queue.discard(job.entry)
             job.state = _State.GIVEN_UP
-        job.outcome = DeadlineMissed("the deadline passed while the request waited for the engine")
+        job.outcome = DeadlineMissed(PASSED)
 
     def _lead(self, leader: _Job) -> None:
-        """Run one batch: the leader's request and what else waits. Then hand over, whatever happened."""
-        jobs = [leader]
+        """Run batch after batch until the leader's own request is answered, mostly the first. Then hand over."""
         try:
-            with self._lock:
-                jobs += self._take(self._max_batch_rows - leader.request.rows)
-            now = time.monotonic()
-            jobs = [job for job in jobs if self._still_worth(job, now)]
-            if jobs:
-                self._run(jobs, now)
+            while leader.state is _State.WAITING:
+                self._run_next()
+        finally:
+            self._hand_over(leader)
+
+    def _run_next(self) -> None:
+        """One batch, whatever happens to it."""
+        now = time.monotonic()
+        with self._lock:
+            late = [entry.item for entry in self._queue.expire(now)]
+            jobs = [entry.item for entry in self._queue.take()]
+            for job in jobs:
+                job.state = _State.TAKEN
+        try:
+            if late:
+                self._settle(late, [DeadlineMissed(PASSED) for _ in late])
+            wanted = [job for job in jobs if job.is_wanted is None or self._is_wanted(job)]
+            if wanted:
+                self._run(wanted, now)
         finally:
             # Only something like an interpreter that shuts down leaves a job without an answer here.
-            left = [job for job in jobs if job.outcome is None]
-            self._settle(left, [Closed("the thread that served the request was stopped") for _ in left])
-            self._hand_over()
+            if left := [job for job in jobs if job.outcome is None]:
+                self._settle(left, [Closed(STOPPED) for _ in left])
 
-    def _take(self, free_rows: int) -> list[_Job]:
-        """Earliest deadlines first, until one does not fit: it must not be overtaken for ever by smaller ones."""
-        jobs = []
-        while self._queue:
-            job = self._queue[0][2]
-            if job.state is _State.WAITING:
-                rows = job.request.rows
-                if rows > free_rows:
-                    break
-                free_rows -= rows
-                self._waiting_rows -= rows
-                job.state = _State.TAKEN
-                jobs.append(job)
-            heapq.heappop(self._queue)
-        return jobs
-
-    def _still_worth(self, job: _Job, now: float) -> bool:
-        if now >= job.deadline_seconds:
-            self._settle((job,), (DeadlineMissed("the deadline passed while the request waited for the engine"),))
-        else:
-            try:
-                if job.is_wanted is None or job.is_wanted():
-                    return True
-                self._settle((job,), (Cancelled("the caller cancelled while the request waited for the engine"),))
-            except Exception as error:  # of this caller's own making; the others in the batch must not hear of it
-                self._settle((job,), (error,))
+    def _is_wanted(self, job: _Job) -> bool:
+        try:
+            if job.is_wanted is None or job.is_wanted():
+                return True
+            self._settle((job,), (Cancelled("the caller cancelled while the request waited for the engine"),))
+        except Exception as error:  # of this caller's own making; the others in the batch must not hear of it
+            self._settle((job,), (error,))
         return False
 
     def _run(self, jobs: list[_Job], now: float) -> None:
@@ -261,25 +239,25 @@ class Batcher:
         self._settle(jobs, answers)
 
     def _settle(self, jobs: Sequence[_Job], outcomes: Sequence[Response | BaseException]) -> None:
-        """Hand every job its outcome and wake its thread, unless that has left."""
+        """Hand every job its outcome and wake its thread, unless that has left or is the one that leads."""
         with self._lock:
             for job, outcome in zip(jobs, outcomes, strict=True):
                 if job.state is not _State.GIVEN_UP:
                     job.outcome = outcome
-                    was_leading = job.state is _State.LEADING
                     job.state = _State.ANSWERED
-                    if not was_leading:
+                    if not job.leads:
                         job.wake.release()
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, leader: _Job) -> None:
         with self._lock:
-            while self._queue:
-                job = heapq.heappop(self._queue)[2]
-                if job.state is _State.WAITING:
-                    job.state = _State.LEADING
-                    self._waiting_rows -= job.request.rows
-                    job.wake.release()
-                    return
+            leader.leads = False
+            if leader.state is _State.WAITING:  # its thread is being stopped
+                self._queue.discard(leader.entry)
+                leader.state = _State.GIVEN_UP
+            if (entry := self._queue.first()) is not None:
+                entry.item.leads = True
+                entry.item.wake.release()
+                return
             self._busy = False
             if self._closed:
                 self._idle.set()

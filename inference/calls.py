@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import grpc
 
 from inference.contract.errors import InvalidRequest
-from inference.refusals import Cancelled, Closed, DeadlineMissed, Overloaded, QueueFull, Refused, UnknownModel
+from inference.refusals import Cancelled, Closed, DeadlineMissed, Overloaded, QueueFull, Refused, TooLarge, UnknownModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client's retry policy how long to wait (gRFC A6)."""
+PLAIN_PUSHBACK_KEY: Final = "playfuse-retry-pushback-ms"
+"""The same for the caller's own code: a transport may keep names with `grpc-` to itself, as the native one does."""
 
 _LOG = logging.getLogger(__name__)
 _CODES: Final = {
@@ -31,6 +33,7 @@ _CODES: Final = {
     Cancelled: grpc.StatusCode.CANCELLED,
     Closed: grpc.StatusCode.UNAVAILABLE,
     UnknownModel: grpc.StatusCode.NOT_FOUND,
+    TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 
@@ -165,6 +168,10 @@ class Answering:
         """Count a call that took so long from its arrival to its reply."""
         self._metrics.request_seconds[name_of(method), code.name].observe(seconds)
 
+    def answered(self, method: ScoringMethod, seconds: Sequence[float]) -> None:
+        """Count calls that were answered together, each by the time from its arrival to its reply."""
+        self._metrics.request_seconds[name_of(method), grpc.StatusCode.OK.name].observe(*seconds)
+
     def _counted(self, method: Method | ScoringMethod, call: Call, reply: Callable[[], bytes]) -> bytes | Status:
         try:
             answer = reply()
@@ -179,8 +186,10 @@ class Answering:
             return Status(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         if isinstance(error, Refused):
             self._metrics.rejected[error.reason].add()
-            pushback = ((PUSHBACK_KEY, str(error.retry_after_ms)),) if isinstance(error, QueueFull) else ()
-            return Status(_CODES[type(error)], str(error), pushback)
+            trailing: tuple[tuple[str, str], ...] = ()
+            if isinstance(error, QueueFull):
+                trailing = tuple((key, str(error.retry_after_ms)) for key in (PUSHBACK_KEY, PLAIN_PUSHBACK_KEY))
+            return Status(_CODES[type(error)], str(error), trailing)
         # A fault of ours: the log has it, the caller gets no insight into the server.
         _LOG.error("a call failed", exc_info=error)
         return Status(grpc.StatusCode.INTERNAL, "internal error; the server's log tells more")

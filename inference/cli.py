@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from contextlib import suppress
+from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,6 +37,14 @@ app.add_typer(models_command.app, name="models")
 _UNANSWERED_EXIT_CODE = 1
 _FEW_PLAYERS = 4
 _FEW_FEATURES = 3
+
+
+class Transports(StrEnum):
+    """What `--transport` knows."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    GRPCIO = "grpcio"
 
 
 def demo_artifact() -> Path:
@@ -85,6 +94,13 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    transport: Annotated[
+        Transports, typer.Option(help="Who carries the calls; auto: native where it is installed, else grpcio.")
+    ] = Transports.AUTO,
+    max_memory_bytes: Annotated[
+        int | None,
+        typer.Option(help="Address space of the process, at most.", min=512 * 1024 * 1024, show_default=False),
+    ] = None,
     models: Annotated[
         Path | None,
         typer.Option(help="Serve all models of this folder, NAME/VERSION/ each an artifact.", show_default=False),
@@ -128,6 +144,8 @@ def serve(
         drain_seconds=drain_seconds,
         grace_seconds=grace_seconds,
         watts_per_core=watts_per_core,
+        transport=transport.value,
+        max_memory_bytes=max_memory_bytes,
         models=models,
         default_model=default_model,
         admin_host=admin_host,
@@ -156,6 +174,7 @@ def _announce(server: Server) -> None:
         "gRPC": server.address,
         "metrics": server.metrics_url,
         "admin": server.admin_address,
+        "transport": server.transport,
         "behaviours": "; ".join(", ".join(manifest.behaviour_names) for manifest in manifests),
         "energy": measured,
         "try": f"playfuse predict --target {server.address} {_example(manifests[0])}" if len(manifests) == 1 else "",

@@ -129,17 +129,22 @@ class Core:
 
     def _scatter(self, requests: Sequence[Request], outputs: NDArray[np.float32]) -> list[Response | InvalidRequest]:
         all_finite = np.isfinite(outputs).all()
+        # Cut as bytes: a slice of bytes costs a fraction of an array's.
+        whole = outputs.astype(WIRE_FLOAT32, copy=False).tobytes()
+        row_bytes = self._behaviours * WIRE_FLOAT32.itemsize
         answers: list[Response | InvalidRequest] = []
         begin = 0
         for request in requests:
-            own = outputs[begin : begin + request.rows]
-            begin += request.rows
-            if not (all_finite or np.isfinite(own).all()):
+            end = begin + request.rows
+            if not (all_finite or np.isfinite(outputs[begin:end]).all()):
                 _LOG.error("the model's output is not finite; request %r gets the priors", request.request_id)
                 answers.append(self._degraded(request))
-                continue
-            asked = own if request.columns is None else own[:, request.columns]
-            answers.append(Response(request, asked.astype(WIRE_FLOAT32, copy=False).tobytes()))
+            elif request.columns is None:
+                answers.append(Response(request, whole[begin * row_bytes : end * row_bytes]))
+            else:
+                asked = outputs[begin:end, request.columns]
+                answers.append(Response(request, asked.astype(WIRE_FLOAT32, copy=False).tobytes()))
+            begin = end
         return answers
 
     def _degraded(self, request: Request) -> Response:

@@ -24,7 +24,10 @@ CODES: Final = (
     *("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE", "NOT_FOUND"),
     "INTERNAL",
 )
-REASONS: Final = (*("invalid", "overloaded", "queue_full", "deadline", "cancelled", "shutting_down", "unknown_model"),)
+REASONS: Final = (
+    *("invalid", "overloaded", "queue_full", "deadline", "cancelled", "shutting_down", "unknown_model"),
+    "too_large",
+)
 
 
 class CallMetrics:

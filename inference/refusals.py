@@ -51,3 +51,12 @@ class UnknownModel(Refused):
     """No such model or version is served."""
 
     reason = "unknown_model"
+
+
+class TooLarge(Refused):
+    """The message is larger than the server reads."""
+
+    reason = "too_large"
+
+    def __init__(self, message_bytes: int, max_bytes: int) -> None:
+        super().__init__(f"a message of {message_bytes} bytes, at most {max_bytes} are read")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import resource
 import select
 import signal
 import socket
@@ -21,7 +22,7 @@ from inference.repository.families import families
 from inference.repository.repository import Repository
 from inference.services.player_behavior import SERVICE, DescribeModel, Predict
 from inference.services.standard import StandardServices
-from inference.transport.grpcio import GrpcioTransport
+from inference.transport import choice
 from inference.transport.workers import Workers
 
 if TYPE_CHECKING:
@@ -64,20 +65,25 @@ class Server:
         scoring: tuple[ScoringMethod, ...] = (predict,)
         metrics = CallMetrics([*map(name_of, methods), *map(name_of, scoring)])
         answering = Answering(metrics, limits.max_wait_seconds)
-        self._transport = GrpcioTransport(methods, scoring, answering, self._workers, settings)
+        name = choice.choose(settings.transport)
+        self._transport = choice.build(name, methods, scoring, answering, self._workers, settings)
         self._standard = StandardServices(SERVICE)
         self._standard.add_to(self._transport.server)
         self.port = self._transport.bind(_join(settings.host, settings.port))
         self._admin: AdminServer | None = None
         more: Callable[[], Iterable[Metric]] = tuple
-        if (repository := self._repository) is not None:
-            repository.router.subscribe(predict.forget)
-            self._admin = AdminServer(repository, _join(settings.admin_host, settings.admin_port))
-            more = lambda: families(repository)  # noqa: E731
-        shown = exposition.Exposition(
-            metrics, self._models, self.meter, calls_in_flight=lambda: self._workers.running, more=more
-        )
-        self._http = exposition.listen(shown, settings.metrics_host, settings.metrics_port)
+        try:
+            if (repository := self._repository) is not None:
+                repository.router.subscribe(predict.forget)
+                self._admin = AdminServer(repository, _join(settings.admin_host, settings.admin_port))
+                more = lambda: families(repository)  # noqa: E731
+            shown = exposition.Exposition(
+                metrics, self._models, self.meter, calls_in_flight=lambda: self._transport.calls_in_flight, more=more
+            )
+            self._http = exposition.listen(shown, settings.metrics_host, settings.metrics_port)
+        except BaseException:
+            self._transport.close()
+            raise
 
     @property
     def manifests(self) -> list[Manifest]:
@@ -93,6 +99,11 @@ class Server:
     def address(self) -> str:
         """Where gRPC listens, as a client's target."""
         return _join(self._settings.host, self.port)
+
+    @property
+    def transport(self) -> str:
+        """Which transport carries the calls."""
+        return self._transport.name
 
     @property
     def metrics_url(self) -> str:
@@ -150,6 +161,8 @@ def serve(artifact: Path | None, settings: ServerSettings, *, on_ready: Callable
         Whether every accepted call was answered.
     """
     stop = _stop_signal()
+    if settings.max_memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (settings.max_memory_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
     server = Server(artifact, settings)
     server.start()
     on_ready(server)

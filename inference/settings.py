@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -67,6 +68,14 @@ class ServerSettings(BaseModel):
         default=None, gt=0, description="watts of one busy core, for the estimate where no energy counter is readable"
     )
     limits: Limits = Limits()
+    transport: Literal["auto", "native", "grpcio"] = Field(
+        default="auto", description="auto: native where it is installed and can do what is wanted, else grpcio"
+    )
+    max_memory_bytes: int | None = Field(
+        default=None,
+        ge=512 * 1024 * 1024,
+        description="address space of the process; a native transport reads a message before its size can be refused",
+    )
     models: Path | None = Field(default=None, description="folder of models/<name>/<version>/; none: one artifact")
     default_model: str = Field(default="", description="answers calls that name no model, where there are several")
     admin_host: str = Field(default="127.0.0.1", min_length=1)

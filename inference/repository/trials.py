@@ -170,10 +170,10 @@ class Trials:
         if before is None or before.canary is None or not _is_on_trial(before, model):
             return
         before.canary.watch.stop()
-        self._changes.rollbacks[name, reason].add()
         self.endings[name] = f"{model.version}, taken back: {text}"
         level = logging.INFO if reason == "operator" else logging.ERROR
         _LOG.log(level, "%s %s is taken back (%s): %s", name, model.version, reason, text)
+        self._changes.rollbacks[name, reason].add()
         self._record.save()
 
 

@@ -13,6 +13,7 @@ from inference.calls import Answering, Call, Method, ScoringMethod, Status
 from inference.contract.errors import PlayfuseError
 from inference.refusals import Closed, Overloaded
 from inference.transport import workers
+from inference.transport.bursts import OVERLOAD_PUSHBACK_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 _MAX_REFUSALS_UNDER_WAY: Final = 4_096
 """In a flood beyond this gRPC turns calls away unread: that bounds the memory, yet callers may see CANCELLED."""
-_OVERLOAD_PUSHBACK_MS: Final = 100
 _QUIET_SECONDS: Final = 0.05
 _MAX_HOLD_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 0.005
@@ -42,6 +42,9 @@ class GrpcioTransport:
         pool: the threads.
         settings: limits.
     """
+
+    name = "grpcio"
+    waiting_rows = 0
 
     def __init__(
         self,
@@ -71,6 +74,11 @@ class GrpcioTransport:
             self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, its),))
             self.server.add_registered_method_handlers(service, its)
 
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls that threads are handling now."""
+        return self._workers.running
+
     def bind(self, address: str) -> int:
         """Listen on `host:port`, or `unix:path`; the port.
 
@@ -95,12 +103,16 @@ class GrpcioTransport:
         connection elsewhere.
         """
         held_from = self.hold_new()
-        answered = _until(lambda: not self._workers.has_unfinished(before_seconds=held_from), grace_seconds)
+        answered = until(lambda: not self._workers.has_unfinished(before_seconds=held_from), grace_seconds)
         self._wait_until_quiet()
         stopped = self.server.stop(_LAST_REPLIES_SECONDS)
         self.refuse_held()
         stopped.wait()
         return answered
+
+    def close(self) -> None:
+        """End at once."""
+        self.server.stop(None).wait()
 
     def hold_new(self) -> float:
         """From now on: calls that come are held, those that came before are still answered. The moment of now."""
@@ -117,7 +129,7 @@ class GrpcioTransport:
         def handle(message: bytes, context: grpc.ServicerContext) -> bytes:
             arrival = workers.current()
             if arrival.overloaded:
-                error = Overloaded(_OVERLOAD_PUSHBACK_MS)
+                error = Overloaded(OVERLOAD_PUSHBACK_MS)
                 return _tell(context, self._answering.refuse(method, arrival.arrived_seconds, error))
             if arrival.arrived_seconds >= self._hold_from_seconds:
                 self._refuse.wait(self._max_wait_seconds)
@@ -153,7 +165,8 @@ def _add(handlers: dict[str, Handlers], path: str, handler: grpc.RpcMethodHandle
     handlers.setdefault(service, {})[name] = handler
 
 
-def _until(condition: Callable[[], bool], seconds: float) -> bool:
+def until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether it came true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

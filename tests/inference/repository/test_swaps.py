@@ -21,6 +21,9 @@ MAX_GROWTH_BYTES = 16 * 1024 * 1024
 reference; the long run is `benchmarks/swaps.py`.
 """
 
+BREATHING = 2
+"""Threads that gRPC's own pool may have more or less at any moment. One left per trial would be 4, one per swap 20."""
+
 
 @pytest.mark.process
 def test_swaps_under_load_lose_no_call_and_leave_nothing_behind(tmp_path: Path) -> None:
@@ -32,8 +35,6 @@ def test_swaps_under_load_lose_no_call_and_leave_nothing_behind(tmp_path: Path) 
     assert seen["wrong"] == 0
     assert set(seen["by_version"]) == set(VERSIONS)
     assert seen["calls"] >= 20 * 20
-    assert (seen["before"]["threads"], seen["before"]["descriptors"]) == (
-        seen["after"]["threads"],
-        seen["after"]["descriptors"],
-    )
+    for held in ("threads", "descriptors"):
+        assert abs(seen["after"][held] - seen["before"][held]) <= BREATHING
     assert seen["after"]["resident_bytes"] - seen["before"]["resident_bytes"] < MAX_GROWTH_BYTES

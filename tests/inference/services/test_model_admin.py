@@ -238,7 +238,8 @@ def test_a_slow_version_on_trial_is_taken_back_while_callers_get_their_answers(r
             return not admin.list().models[0].HasField("canary")
 
         assert until(is_gone, seconds=PATIENCE_SECONDS)
-        assert "ms per call, the live version" in admin.list().models[0].last_canary
+        reason = "ms per call, the live version"
+        assert until(lambda: reason in admin.list().models[0].last_canary, seconds=PATIENCE_SECONDS)
 
 
 def test_a_state_that_cannot_be_written_is_a_warning(root: Path) -> None:

@@ -1,0 +1,164 @@
+"""The fast transport: pygrpc-native's low-level front for the methods that ask models, grpcio for all else.
+
+The front carries HTTP/2 and gRPC outside Python and hands calls over in bursts (`bursts`). Health, reflection and
+every other method go on to the complete grpcio transport behind it, on a Unix socket in a private folder.
+
+For trusted networks: the front speaks no TLS, reads a message as a whole before its size can be looked at (bound the
+process with `max_memory_bytes`), and never ends a connection for its age.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pygrpc_native import NativeGrpcFront
+
+from inference.transport.bursts import Bursts
+from inference.transport.grpcio import GrpcioTransport, cannot_listen, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import grpc
+
+    from inference.calls import Answering, Method, ScoringMethod
+    from inference.settings import ServerSettings
+    from inference.transport.workers import Workers
+
+_MAX_EVENTS: Final = 512
+_IO_THREADS: Final = 1
+"""One beside the thread that runs: on one core two are slower."""
+_QUIET_SECONDS: Final = 0.05
+_MAX_HOLD_SECONDS: Final = 0.5
+_FLUSH_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 0.005
+
+
+class NativeTransport:
+    """Carries scoring methods itself and everything else by a grpcio transport behind it.
+
+    Args:
+        methods: answered on a calling thread, one by one.
+        scoring: answered in bursts.
+        answering: answers and counts them.
+        pool: the calling threads.
+        settings: limits.
+    """
+
+    name = "native"
+
+    def __init__(
+        self,
+        methods: Iterable[Method],
+        scoring: Iterable[ScoringMethod],
+        answering: Answering,
+        pool: Workers,
+        settings: ServerSettings,
+    ) -> None:
+        self._scoring = tuple(scoring)
+        self._answering = answering
+        self._workers = pool
+        self._limits = settings.limits
+        self._behind = GrpcioTransport(methods, self._scoring, answering, pool, settings)
+        self._thread = threading.Thread(target=self._serve, name="native", daemon=True)
+        self._folder = ""
+        self._front: NativeGrpcFront
+        self._bursts: Bursts
+
+    @property
+    def server(self) -> grpc.Server:
+        """Takes further methods before the start."""
+        return self._behind.server
+
+    @property
+    def waiting_rows(self) -> int:
+        """Players that wait here, not in a model's batcher."""
+        return self._bursts.waiting_rows
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls that are being handled now; those of a burst being run count as one."""
+        return self._workers.running + self._bursts.busy
+
+    def bind(self, address: str) -> int:
+        """Listen on `host:port`; the port.
+
+        Raises:
+            PlayfuseError: that cannot be listened on.
+        """
+        try:
+            # Its metrics count what has left: that is how draining knows that replies are out.
+            self._front = NativeGrpcFront(
+                address,
+                [(method.path, False) for method in self._scoring],
+                io_threads=_IO_THREADS,
+                call_details=True,
+                metrics=True,
+            )
+        except OSError as error:
+            raise cannot_listen(address) from error
+        self._bursts = Bursts(self._front, self._scoring, self._answering, self._workers, self._limits)
+        self._folder = tempfile.mkdtemp(prefix="playfuse-")
+        path = str(Path(self._folder) / "grpcio.sock")
+        self._behind.bind(f"unix:{path}")
+        self._front.set_fallback(path)
+        return self._front.bound_port
+
+    def start(self) -> None:
+        """Take calls."""
+        self._behind.start()
+        self._front.start()
+        self._thread.start()
+
+    def drain(self, grace_seconds: float) -> bool:
+        """Stop taking calls, answer all that were taken, close; whether all were answered in time.
+
+        As grpcio's transport does it: newcomers are held until the accepted calls are answered and the line falls
+        quiet, then closing tells them UNAVAILABLE, and they go elsewhere on a new connection. The front throws away
+        what it has not sent when it closes, so it is asked first whether all replies have left.
+        """
+        began = time.monotonic()
+        self._bursts.hold_new()
+        answered = until(lambda: not self._bursts.unanswered, grace_seconds)
+        answered &= self._behind.drain(max(0.0, began + grace_seconds - time.monotonic()))
+        self._wait_until_quiet()
+        answered &= until(lambda: self._unsent() <= self._bursts.held, _FLUSH_SECONDS)
+        self.close()
+        return answered
+
+    def close(self) -> None:
+        """End at once: calls without an answer are told UNAVAILABLE."""
+        self._front.close()
+        if self._thread.is_alive():
+            self._thread.join()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _serve(self) -> None:
+        front, bursts = self._front, self._bursts
+        while (events := front.recv_batch_details(_MAX_EVENTS, 0 if bursts.waiting_rows else None)) is not None:
+            if events:
+                bursts.take_in(events)
+            bursts.run_next()
+
+    def _unsent(self) -> int:
+        """Calls that have come and whose reply has not left."""
+        counted = (self._front.metrics() or {}).get("methods", {})
+        return sum(
+            method["started"] - sum(ended["count"] for ended in method["status"].values())
+            for path, method in counted.items()
+            if any(path == scorer.path for scorer in self._scoring)
+        )
+
+    def _wait_until_quiet(self) -> None:
+        """Until no call has come for a moment, as far as the callers let it."""
+        began = quiet_since = time.monotonic()
+        held = self._bursts.held
+        while (now := time.monotonic()) < began + _MAX_HOLD_SECONDS and now < quiet_since + _QUIET_SECONDS:
+            time.sleep(_POLL_SECONDS)
+            if self._bursts.held != held:
+                quiet_since, held = time.monotonic(), self._bursts.held
