@@ -35,4 +35,5 @@ bench: setup ## Measure everything the README quotes, then write it into README.
 	python -m benchmarks.baselines
 	python -m benchmarks.methods
 	python -m benchmarks.serving
+	python -m benchmarks.swaps
 	python -m benchmarks.render

@@ -162,12 +162,16 @@ class Answering:
 
         def reply() -> bytes:
             model, request = method.decode(call.message)
-            response = model.batcher.submit(
-                request,
-                arrived_seconds=call.arrived_seconds,
-                deadline_seconds=min(call.deadline_seconds, time.monotonic() + self._max_wait_seconds),
-                is_wanted=call.is_wanted,
-            )
+            try:
+                response = model.batcher.submit(
+                    request,
+                    arrived_seconds=call.arrived_seconds,
+                    deadline_seconds=min(call.deadline_seconds, time.monotonic() + self._max_wait_seconds),
+                    is_wanted=call.is_wanted,
+                )
+            except (QueueFull, DeadlineMissed):
+                model.metrics.unanswered.add()
+                raise
             return method.encode(model, response)
 
         return self._counted(method, call, reply)

@@ -29,6 +29,13 @@ def check(settings: ServerSettings) -> None:
             expected="TLS, or loopback",
             fix="Give --tls-certificate and --tls-key; in a trusted network or a container, say --insecure-public.",
         )
+    if settings.models is not None and not is_loopback(settings.admin_host):
+        raise PlayfuseError(
+            f"admin address {settings.admin_host}",
+            got="an address beyond loopback; the admin's port has no TLS",
+            expected="loopback",
+            fix="Reach it from this machine; where nobody else can, say --insecure-public and give --tokens.",
+        )
     if not is_loopback(settings.metrics_host):
         raise PlayfuseError(
             f"metrics address {settings.metrics_host}",

@@ -1,0 +1,77 @@
+"""Small models in versions that answer differently, and what each of them answers."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inference.contract.features import FEATURE_NAMES
+from inference.engine import Engine
+from inference.repository.repository import Repository
+from inference.server import Server
+from inference.settings import ServerSettings
+from tests.support.artifacts import BEHAVIOURS, build_graph, write_artifact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+ROWS = np.random.default_rng(5).exponential(2.0, size=(3, len(FEATURE_NAMES))).astype(np.float32)
+"""Players that the versions differ on."""
+
+
+def seed_of(name: str, version: str) -> int:
+    """What makes a version's weights."""
+    return int.from_bytes(f"{name} {version}".encode(), "big") % 2**31
+
+
+def write_versions(root: Path, name: str, versions: Sequence[str]) -> None:
+    """Write `root/name/version/` for each."""
+    for version in versions:
+        write_artifact(root / name / version, name=name, version=version, seed=seed_of(name, version))
+
+
+def expected(name: str, version: str, rows: NDArray[np.float32] = ROWS) -> NDArray[np.float32]:
+    """(rows, behaviours): what that version answers."""
+    return Engine.from_bytes(build_graph(len(FEATURE_NAMES), BEHAVIOURS, seed=seed_of(name, version))).run(rows)
+
+
+def damage(root: Path, name: str, version: str) -> None:
+    """Change one byte of the graph."""
+    model = root / name / version / "model.onnx"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+
+
+def remove(root: Path, name: str, version: str = "") -> None:
+    """Delete a version's folder, or the whole model's."""
+    shutil.rmtree(root / name / version)
+
+
+@contextlib.contextmanager
+def opened(root: Path, settings: ServerSettings | None = None) -> Iterator[Repository]:
+    """A repository without a server."""
+    repository = Repository(root, settings or ServerSettings())
+    try:
+        yield repository
+    finally:
+        repository.close()
+
+
+@contextlib.contextmanager
+def served_models(root: Path, **settings: object) -> Iterator[Server]:
+    """A whole server of the models in a folder, in this process; it has to drain well at the end."""
+    ports = {"port": 0, "metrics_port": 0, "admin_port": 0}
+    server = Server(None, ServerSettings.model_validate({**ports, "models": root, **settings}))
+    server.start()
+    try:
+        yield server
+    finally:
+        drained = server.drain()
+    assert drained
