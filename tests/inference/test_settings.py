@@ -9,6 +9,7 @@ from inference.configuration import load
 from inference.serve_command import SETTINGS
 from inference.settings import Limits, ServerSettings, TlsSettings
 
+MODELS: dict[str, type[BaseModel]] = {"": ServerSettings, "limits": Limits, "tls": TlsSettings}
 HANDBOOK = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 
 
@@ -48,7 +49,7 @@ def settings_table() -> str:
     lines = ["| setting | flag | default | what for |", "|---|---|---|---|"]
     for key, value, _ in load(environment={}).effective():
         *section, name = key.split(".")
-        model: type[BaseModel] = {"limits": Limits, "tls": TlsSettings}[section[0]] if section else ServerSettings
+        model = MODELS[section[0] if section else ""]
         default = "" if value is None else str(value).lower()
         if name.startswith("max_") and isinstance(value, int):
             default = f"{value:,}"
