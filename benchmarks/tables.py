@@ -286,6 +286,38 @@ def _interval(figure: dict[str, float], *, signed: bool = False) -> str:
     return f"{show(figure['value'])} [{show(figure['low'])}, {show(figure['high'])}]"
 
 
+def connections(results: dict[str, Any]) -> str:
+    """What holding many connections costs."""
+    header = (
+        "",
+        "idle, held",
+        "active",
+        "calls, failed",
+        "p50 / p99 ms",
+        "resident MB, before",
+        "with all",
+        "open files",
+    )
+    rows = [
+        (
+            name,
+            f"{case['idle']:,}, {case['idle_held']:,}",
+            f"{case['active']:,}",
+            f"{case['calls']:,}, {case['failed']:,}",
+            f"{case['p50_ms']:.2f} / {case['p99_ms']:.2f}",
+            f"{case['resident_mb_before']:.0f}",
+            f"{case['resident_mb_with_all']:.0f}",
+            f"{case['open_files']:,}",
+        )
+        for name, case in results["cases"].items()
+    ]
+    intro = (
+        f"One player per call, eight callers in a closed loop that go round over the active connections; "
+        f"{results['machine']}, client and server together on it. Held: an HTTP/2 ping was answered in the end."
+    )
+    return f"{intro}\n\n{_table(header, rows)}"
+
+
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
