@@ -1,6 +1,6 @@
 # Every target works on a fresh checkout: the first one run makes .venv (scripts/setup).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos demo-artifact bench
+.PHONY: help setup demo test fuzz lint protos demo-artifact bench
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help: ## Show this list
@@ -16,6 +16,9 @@ test: setup ## Run all tests; COVERAGE=1 also measures branch coverage and fails
 	@scripts/prometheus-tools || [ -z "$$CI" ]
 	@[ -z "$$CI" ] || scripts/chromium
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term)
+
+fuzz: setup ## 100,000 inputs into every decoder, in hours; INPUTS=10000 for fewer
+	FUZZ_INPUTS=$(or $(INPUTS),100000) OMP_NUM_THREADS=1 pytest -n 2 --timeout=0 tests/property/test_codec.py tests/property/test_decoders.py
 
 lint: setup ## Style, types and import contracts
 	ruff check .
@@ -35,4 +38,6 @@ bench: setup ## Measure everything the README quotes, then write it into README.
 	python -m benchmarks.baselines
 	python -m benchmarks.methods
 	python -m benchmarks.serving
+	python -m benchmarks.swaps
+	python -m benchmarks.connections
 	python -m benchmarks.render

@@ -27,6 +27,8 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     "baselines": ("baselines.json", tables.baselines),
     "methods": ("methods.json", tables.methods),
     "serving": ("serving.json", tables.serving),
+    "swaps": ("swaps.json", tables.swaps),
+    "connections": ("connections.json", tables.connections),
     "telemetry": ("telemetry.json", tables.telemetry),
 }
 """Marker → file of results, and the text made from it."""

@@ -228,6 +228,34 @@ def serving(results: dict[str, Any]) -> str:
     return "\n\n".join([intro, _table(header, rows), "\n".join(checked)])
 
 
+def swaps(results: dict[str, Any]) -> str:
+    """What callers heard and what the server held while versions were swapped."""
+    before, after = results["before"], results["after"]
+    peace, swapping = results["latency_in_peace_ms"], results["latency_ms"]
+    failed = sum(results["failed"].values())
+    rows = [
+        ("calls while swapping, on all versions", f"{results['calls']:,}"),
+        ("failed / answered with other values than the named version's", f"**{failed}** / **{results['wrong']}**"),
+        ("one change, read to live: median / longest", f"{_ms(results['swap_ms'], 'median', 'largest')} ms"),
+        ("p50 / p99 of calls while swapping without a pause", f"{_ms(swapping, 'p50', 'p99')} ms"),
+        ("p50 / p99 of the same calls in peace", f"{_ms(peace, 'p50', 'p99')} ms"),
+        *(
+            (f"{label}, before → after", f"{before[key] / unit:,.{digits}f} → {after[key] / unit:,.{digits}f}")
+            for label, key, unit, digits in (
+                ("resident MiB", "resident_bytes", 2**20, 1),
+                ("threads", "threads", 1, 0),
+                ("file descriptors", "descriptors", 1, 0),
+            )
+        ),
+    ]
+    intro = f"{results['swaps']} swaps under {results['callers']} callers in closed loops; {results['machine']}."
+    return f"{intro}\n\n{_table(('what', 'measured'), rows)}"
+
+
+def _ms(times: dict[str, float], one: str, other: str) -> str:
+    return f"{times[one]:.1f} / {times[other]:.1f}"
+
+
 def _game(name: str) -> str:
     return GAMES[name]
 
@@ -256,6 +284,38 @@ def _over_seeds(values: Sequence[float]) -> str:
 def _interval(figure: dict[str, float], *, signed: bool = False) -> str:
     show = _signed if signed else "{:.4f}".format
     return f"{show(figure['value'])} [{show(figure['low'])}, {show(figure['high'])}]"
+
+
+def connections(results: dict[str, Any]) -> str:
+    """What holding many connections costs."""
+    header = (
+        "",
+        "idle, held",
+        "active",
+        "calls, failed",
+        "p50 / p99 ms",
+        "resident MB, before",
+        "with all",
+        "open files",
+    )
+    rows = [
+        (
+            name,
+            f"{case['idle']:,}, {case['idle_held']:,}",
+            f"{case['active']:,}",
+            f"{case['calls']:,}, {case['failed']:,}",
+            f"{case['p50_ms']:.2f} / {case['p99_ms']:.2f}",
+            f"{case['resident_mb_before']:.0f}",
+            f"{case['resident_mb_with_all']:.0f}",
+            f"{case['open_files']:,}",
+        )
+        for name, case in results["cases"].items()
+    ]
+    intro = (
+        f"One player per call, eight callers in a closed loop that go round over the active connections; "
+        f"{results['machine']}, client and server together on it. Held: an HTTP/2 ping was answered in the end."
+    )
+    return f"{intro}\n\n{_table(header, rows)}"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

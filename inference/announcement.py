@@ -23,16 +23,19 @@ _FEW_FEATURES: Final = 3
 
 def lines(server: Server) -> dict[str, str]:
     """Of one server; rich markup."""
-    manifest, meter = server.manifest, server.meter
-    synthetic = " [yellow](simulated players: for trying out, not for decisions)[/]" if manifest.synthetic else ""
+    manifests, meter = server.manifests, server.meter
+    names = ", ".join(f"[bold]{escape(manifest.name)} {escape(manifest.version)}[/]" for manifest in manifests)
+    is_synthetic = any(manifest.synthetic for manifest in manifests)
+    synthetic = " [yellow](simulated players: for trying out, not for decisions)[/]" if is_synthetic else ""
     return {
-        "serving": f"[bold]{escape(manifest.name)} {escape(manifest.version)}[/]{synthetic}",
+        "serving": (names or "nothing; all models were unloaded") + synthetic,
         "gRPC": server.address,
         "metrics": server.metrics_url,
+        "admin": server.admin_address,
         "transport": server.transport,
-        "behaviours": ", ".join(manifest.behaviour_names),
+        "behaviours": "; ".join(", ".join(manifest.behaviour_names) for manifest in manifests),
         "energy": "measured (RAPL)" if meter.source == "rapl" else "estimated from CPU time",
-        "try": f"playfuse predict --target {server.address} {_example(manifest)}",
+        "try": f"playfuse predict --target {server.address} {_example(manifests[0])}" if len(manifests) == 1 else "",
     }
 
 
@@ -42,6 +45,8 @@ def show(said: Mapping[str, str]) -> None:
     # A full disk under the log is no reason not to serve.
     with suppress(OSError):
         for label, text in {**said, "ready": ready}.items():
+            if not text:
+                continue
             notes.print(f"[bold]{label:<11}[/]{text}", highlight=False, soft_wrap=True)
 
 

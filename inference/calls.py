@@ -176,12 +176,16 @@ class Answering:
         def reply() -> bytes:
             model, request, timeout_seconds = method.decode(call.message)
             max_wait = time.monotonic() + self._max_wait_seconds
-            response = model.batcher.submit(
-                request,
-                arrived_seconds=call.arrived_seconds,
-                deadline_seconds=min(call.deadline_seconds, max_wait, call.arrived_seconds + timeout_seconds),
-                is_wanted=call.is_wanted,
-            )
+            try:
+                response = model.batcher.submit(
+                    request,
+                    arrived_seconds=call.arrived_seconds,
+                    deadline_seconds=min(call.deadline_seconds, max_wait, call.arrived_seconds + timeout_seconds),
+                    is_wanted=call.is_wanted,
+                )
+            except (QueueFull, DeadlineMissed):
+                model.metrics.unanswered.add()
+                raise
             return method.encode(model, response)
 
         return self._counted(method, call, reply)

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from inference import models_command
 from inference.console import console, notes
 from inference.contract.errors import InvalidRequest
 from inference.security.command import app as tokens_app
@@ -31,6 +32,7 @@ _FEW_PLAYERS = 4
 
 app.command()(serve)
 app.add_typer(tokens_app, name="token")
+app.add_typer(models_command.app, name="models")
 
 
 @app.command()
@@ -82,6 +84,11 @@ def predict(
         typer.Option(envvar="PLAYFUSE_CLIENT_TLS_SERVER_NAME", help="The name in the server's certificate."),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    model: Annotated[str, typer.Option(help="Which model; the only one, unless told.", show_default=False)] = "",
+    version: Annotated[str, typer.Option(help="Which version; the live one, unless told.", show_default=False)] = "",
+    routing_key: Annotated[
+        str, typer.Option(help="Who is asked about: decides who meets a version on trial.", show_default=False)
+    ] = "",
 ) -> None:
     """Ask a running server about some players, in one of three forms.
 
@@ -115,7 +122,14 @@ def predict(
     with Client(target, timeout_seconds=timeout_seconds, token=token, tls=known) as client:
         client.wait_until_ready(timeout_seconds)  # it may have been started a moment ago
         # In files and on the command line an empty cell or `nan` is written on purpose.
-        prediction = client.predict(**form, behaviours=behaviour or (), nan_is_missing=True)
+        prediction = client.predict(
+            **form,
+            behaviours=behaviour or (),
+            nan_is_missing=True,
+            model_name=model,
+            model_version=version,
+            routing_key=routing_key,
+        )
     if as_json:
         typer.echo(json.dumps(_prediction_json(prediction)))
     else:

@@ -95,10 +95,12 @@ class CallFailed(PlayfuseError):  # noqa: N818 - says what happened; every subcl
         details: the server's own words.
     """
 
-    def __init__(self, target: str, method: str, code: grpc.StatusCode, details: str) -> None:
+    def __init__(
+        self, target: str, method: str, code: grpc.StatusCode, details: str, *, fix: str | None = None
+    ) -> None:
         self.code = code
         self.details = details
-        fix = _FIXES.get(code, "")
+        fix = _FIXES.get(code, "") if fix is None else fix
         super().__init__(f"{method} at {target}", got=f"{code.name}: {details}", expected="an answer", fix=fix)
 
 
@@ -150,6 +152,9 @@ class Client:
         behaviours: Sequence[str] = (),
         nan_is_missing: bool = False,
         request_id: str = "",
+        model_name: str = "",
+        model_version: str = "",
+        routing_key: str = "",
     ) -> Prediction:
         """Predict for some players, given in exactly one of three forms.
 
@@ -160,12 +165,22 @@ class Client:
             behaviours: what to predict, in this order; empty: all.
             nan_is_missing: NaN in rows or features marks a missing value; otherwise the server refuses it.
             request_id: echoed, for logs.
+            model_name: which model to ask; empty: the server's only one, or its default.
+            model_version: which version of it; empty: the live one, or the one on trial for this key.
+            routing_key: who is asked about: while a version is on trial, the same key always meets the same version.
 
         Raises:
             InvalidRequest: not exactly one form was given, or it cannot be sent: rows is no matrix, a number is none.
             CallFailed: with the gRPC status and the server's words.
         """
-        request = pb.PredictRequest(request_id=request_id, behaviours=behaviours, nan_is_missing=nan_is_missing)
+        request = pb.PredictRequest(
+            request_id=request_id,
+            behaviours=behaviours,
+            nan_is_missing=nan_is_missing,
+            model_name=model_name,
+            model_version=model_version,
+            routing_key=routing_key,
+        )
         given = [name for name, form in zip(_FORMS, (rows, features, histories), strict=True) if form is not None]
         if len(given) != 1:
             raise InvalidRequest("predict", got=", ".join(given) or "nothing", expected=f"one of {', '.join(_FORMS)}")
@@ -200,15 +215,21 @@ class Client:
             said = f"no connection within {timeout_seconds:g} s"
             raise CallFailed(self._target, "connecting", grpc.StatusCode.UNAVAILABLE, said) from error
 
-    def describe(self) -> pb.DescribeModelResponse:
-        """What the served model takes and answers, and the server's limits.
+    def describe(self, model_name: str = "", model_version: str = "") -> pb.DescribeModelResponse:
+        """What a model takes and answers, and the server's limits.
+
+        Args:
+            model_name: which; empty: the server's only one, or its default.
+            model_version: which version of it; empty: the live one.
 
         Raises:
             CallFailed: with the gRPC status and the server's words.
         """
         try:
             description: pb.DescribeModelResponse = self._stub.DescribeModel(
-                pb.DescribeModelRequest(), timeout=self._timeout_seconds, metadata=self._metadata
+                pb.DescribeModelRequest(model_name=model_name, model_version=model_version),
+                timeout=self._timeout_seconds,
+                metadata=self._metadata,
             )
         except grpc.RpcError as error:
             raise self._failed("DescribeModel", error) from error

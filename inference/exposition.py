@@ -12,17 +12,41 @@ from prometheus_client.registry import Collector
 from inference.contract.errors import PlayfuseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from wsgiref.simple_server import WSGIServer
 
     from prometheus_client.core import Metric
 
     from inference.energy.meter import Meter
-    from inference.instruments import Histogram
-    from inference.metrics import CallMetrics
-    from inference.models import Models, ServedModel
+    from inference.instruments import Counter, Distribution, Histogram
+    from inference.metrics import CallMetrics, ModelMetrics
+    from inference.models import Counted, Models, ServedModel
 
 METRICS_PATH: Final = "/metrics"
+_MODEL_LABELS: Final = ("model", "version")
+_COUNTERS: Final[tuple[tuple[str, str, Callable[[ModelMetrics], Counter]], ...]] = (
+    ("degraded", "Calls answered with the priors because the model failed.", lambda metrics: metrics.degraded),
+    (
+        "unanswered",
+        "Calls that found no room before the engine or no answer in time.",
+        lambda metrics: metrics.unanswered,
+    ),
+    (
+        "sessions_dropped",
+        "Sessions in raw histories that cleaning took away or merged.",
+        lambda metrics: metrics.sessions_dropped,
+    ),
+)
+_HISTOGRAMS: Final[tuple[tuple[str, str, Callable[[ModelMetrics], Histogram]], ...]] = (
+    ("batch_rows", "Players in one run of the engine.", lambda metrics: metrics.batch_rows),
+    (
+        "queue_wait_seconds",
+        "From a call's arrival to the start of its run.",
+        lambda metrics: metrics.queue_wait_seconds,
+    ),
+    ("inference_seconds", "One run of the engine, for its whole batch.", lambda metrics: metrics.inference_seconds),
+)
+"""Name, what it tells, and where it is, of all that is counted per version."""
 
 
 class Exposition(Collector):
@@ -33,6 +57,7 @@ class Exposition(Collector):
         models: what is served, each with its own counters.
         meter: energy of this process.
         calls_in_flight: calls that threads are handling now.
+        more: families of other parts.
     """
 
     def __init__(
@@ -42,17 +67,20 @@ class Exposition(Collector):
         meter: Meter,
         *,
         calls_in_flight: Callable[[], int],
+        more: Callable[[], Iterable[Metric]] = tuple,
     ) -> None:
         self._metrics = metrics
         self._models = models
         self._meter = meter
         self._calls_in_flight = calls_in_flight
+        self._more = more
 
     def collect(self) -> Iterable[Metric]:
         """All families, in the order of `docs/operations.md`."""
         yield from self._requests()
-        for model in self._models.served():
-            yield from self._of_model(model)
+        yield from _of_versions(self._models.counted())
+        yield from _of_served(self._models.served())
+        yield from self._more()
         yield from self._resources()
 
     def _requests(self) -> Iterable[Metric]:
@@ -63,7 +91,7 @@ class Exposition(Collector):
             labels=["method", "code"],
         )
         for labels, histogram in metrics.request_seconds.items():
-            _add(seconds, labels, histogram)
+            add_histogram(seconds, labels, histogram.bounds, histogram.read())
         yield seconds
         yield GaugeMetricFamily(
             "playfuse_requests_in_flight", "Calls being handled now.", value=self._calls_in_flight()
@@ -74,39 +102,6 @@ class Exposition(Collector):
         for reason, counter in metrics.rejected.items():
             rejected.add_metric([reason], counter.value)
         yield rejected
-
-    def _of_model(self, model: ServedModel) -> Iterable[Metric]:
-        metrics, manifest = model.metrics, model.manifest
-        yield CounterMetricFamily(
-            "playfuse_degraded", "Calls answered with the priors because the model failed.", metrics.degraded.value
-        )
-        yield CounterMetricFamily(
-            "playfuse_sessions_dropped",
-            "Sessions in raw histories that cleaning took away or merged.",
-            metrics.sessions_dropped.value,
-        )
-        for name, text, histogram in (
-            ("batch_rows", "Players in one run of the engine.", metrics.batch_rows),
-            ("queue_wait_seconds", "From a call's arrival to the start of its run.", metrics.queue_wait_seconds),
-            ("inference_seconds", "One run of the engine, for its whole batch.", metrics.inference_seconds),
-        ):
-            family = HistogramMetricFamily(f"playfuse_{name}", text, labels=[])
-            _add(family, (), histogram)
-            yield family
-        yield GaugeMetricFamily(
-            "playfuse_queue_rows", "Players that wait for the engine.", value=model.batcher.waiting_rows
-        )
-        predictions = CounterMetricFamily(
-            "playfuse_predictions", "Players answered, by behaviour.", labels=["behaviour"]
-        )
-        for name, value in zip(manifest.behaviour_names, metrics.predictions(), strict=True):
-            predictions.add_metric([name], value)
-        yield predictions
-        info = GaugeMetricFamily(
-            "playfuse_model_info", "The model that is served; always 1.", labels=["name", "version", "synthetic"]
-        )
-        info.add_metric([manifest.name, manifest.version, str(manifest.synthetic).lower()], 1)
-        yield info
 
     def _resources(self) -> Iterable[Metric]:
         energy = CounterMetricFamily(
@@ -122,14 +117,49 @@ class Exposition(Collector):
         )
 
 
-def _add(family: HistogramMetricFamily, labels: Iterable[str], histogram: Histogram) -> None:
-    counts, total = histogram.read()
+def _of_versions(versions: Sequence[Counted]) -> Iterable[Metric]:
+    """What every version counted, also those that are served no more: a counter that vanished with its last calls
+    would have counted them for nobody.
+    """
+    for name, text, counter in _COUNTERS:
+        counters = CounterMetricFamily(f"playfuse_{name}", text, labels=_MODEL_LABELS)
+        for model, version, _, metrics in versions:
+            counters.add_metric([model, version], counter(metrics).value)
+        yield counters
+    for name, text, histogram in _HISTOGRAMS:
+        histograms = HistogramMetricFamily(f"playfuse_{name}", text, labels=_MODEL_LABELS)
+        for model, version, _, metrics in versions:
+            add_histogram(histograms, (model, version), histogram(metrics).bounds, histogram(metrics).read())
+        yield histograms
+    predictions = CounterMetricFamily(
+        "playfuse_predictions", "Players answered, by behaviour.", labels=[*_MODEL_LABELS, "behaviour"]
+    )
+    for model, version, behaviours, metrics in versions:
+        for behaviour, value in zip(behaviours, metrics.predictions(), strict=True):
+            predictions.add_metric([model, version, behaviour], value)
+    yield predictions
+
+
+def _of_served(models: Sequence[ServedModel]) -> Iterable[Metric]:
+    queue = GaugeMetricFamily("playfuse_queue_rows", "Players that wait for the engine.", labels=_MODEL_LABELS)
+    info = GaugeMetricFamily("playfuse_model_info", "What is served; always 1.", labels=[*_MODEL_LABELS, "synthetic"])
+    for model in models:
+        queue.add_metric([model.name, model.version], model.batcher.waiting_rows)
+        info.add_metric([model.name, model.version, str(model.manifest.synthetic).lower()], 1)
+    yield queue
+    yield info
+
+
+def add_histogram(
+    family: HistogramMetricFamily, labels: Iterable[str], bounds: Sequence[float], held: Distribution
+) -> None:
+    """Add one series of a histogram."""
     buckets = []
     below = 0
-    for bound, count in zip([*map(str, histogram.bounds), "+Inf"], counts, strict=True):
+    for bound, count in zip([*map(str, bounds), "+Inf"], held.counts, strict=True):
         below += count
         buckets.append((bound, below))
-    family.add_metric(list(labels), buckets, total)
+    family.add_metric(list(labels), buckets, held.total)
 
 
 def text(exposition: Exposition) -> str:

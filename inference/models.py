@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from inference import engine as engines
@@ -21,6 +22,30 @@ if TYPE_CHECKING:
     from inference.core import Request, Scorer
     from inference.settings import Limits
 
+    Tap = Callable[[Sequence[Answer]], None]
+    """Hears of every run's answers on the thread that made them, hence does next to nothing itself."""
+
+_LOG = logging.getLogger(__name__)
+
+
+class _Scoring:
+    """The core, and who listens. Apart from `ServedModel`, so that the batcher holds this and not its owner: a model
+    that is replaced goes as soon as its last call is answered, without waiting for the garbage collector.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self.tap: Tap | None = None
+
+    def predict(self, requests: Sequence[Request]) -> list[Answer]:
+        answers = self._core.predict(requests)
+        if (tap := self.tap) is not None:
+            try:
+                tap(answers)
+            except Exception:  # whatever it is, the callers get their answers
+                _LOG.exception("a listener to answers failed")
+        return answers
+
 
 class ServedModel:
     """One version of one model, ready to answer.
@@ -30,6 +55,7 @@ class ServedModel:
         engine: its graph.
         limits: of requests and of the queue before it.
         others_are_coming: whether other calls have reached the server that have not reached the batcher yet.
+        metrics: to count in; new ones, unless this version has been served before.
     """
 
     def __init__(
@@ -39,14 +65,15 @@ class ServedModel:
         limits: Limits,
         *,
         others_are_coming: Callable[[], bool] = lambda: False,
+        metrics: ModelMetrics | None = None,
     ) -> None:
         self.manifest = manifest
-        self.metrics = ModelMetrics(len(manifest.behaviours))
+        self.metrics = metrics or ModelMetrics(len(manifest.behaviours))
         self.codec = Codec(manifest, limits)
         self.tensors = TensorCodec(manifest, limits)
-        self._core = Core(engine, manifest)
+        self._scoring = _Scoring(Core(engine, manifest))
         self.batcher = Batcher(
-            self.predict,
+            self._scoring.predict,
             max_batch_rows=limits.max_batch_rows,
             max_queue_rows=limits.max_queue_rows,
             observer=self.metrics,
@@ -75,7 +102,27 @@ class ServedModel:
 
     def predict(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer requests in one run, in order; any thread may."""
-        return self._core.predict(requests)
+        return self._scoring.predict(requests)
+
+    def listen(self, tap: Tap | None) -> None:
+        """Let somebody hear of all answers from now on, or nobody."""
+        self._scoring.tap = tap
+
+
+class Counted(NamedTuple):
+    """What one version of a model has counted since the server started.
+
+    Attributes:
+        model: its name.
+        version: of it.
+        behaviours: what it predicts.
+        metrics: the counters.
+    """
+
+    model: str
+    version: str
+    behaviours: tuple[str, ...]
+    metrics: ModelMetrics
 
 
 class Models(Protocol):
@@ -92,7 +139,7 @@ class Models(Protocol):
         Args:
             name: empty where the caller leaves it to the server.
             version: empty for the live one, or the one on trial for this key.
-            routing_key: who is asked about.
+            routing_key: who is asked about; without one nobody meets a version on trial.
 
         Raises:
             UnknownModel: there is none.
@@ -105,6 +152,10 @@ class Models(Protocol):
 
     def served(self) -> Sequence[ServedModel]:
         """All of them."""
+        ...
+
+    def counted(self) -> Sequence[Counted]:
+        """The counters of all of them, and of some that were served before."""
         ...
 
 
@@ -172,3 +223,8 @@ class OneModel:
     def served(self) -> Sequence[ServedModel]:
         """See `Models`."""
         return (self._model,)
+
+    def counted(self) -> Sequence[Counted]:
+        """See `Models`."""
+        model = self._model
+        return (Counted(model.name, model.version, model.manifest.behaviour_names, model.metrics),)

@@ -45,6 +45,10 @@ SETTINGS: Final = {
     "watts_per_core": "watts_per_core",
     "transport": "transport",
     "max_memory_bytes": "max_memory_bytes",
+    "models": "models",
+    "default_model": "default_model",
+    "admin_host": "admin_host",
+    "admin_port": "admin_port",
 }
 """Parameter of the command → the setting that it sets. Values and defaults are the model's alone."""
 
@@ -108,14 +112,28 @@ def serve(
     ] = None,
     transport: Annotated[str | None, typer.Option(metavar="auto|native|grpcio", help="Who carries the calls.")] = None,
     max_memory_bytes: Annotated[int | None, typer.Option(help="Address space of a process, at most.")] = None,
+    models: Annotated[
+        Path | None, typer.Option(help="Serve all models of this folder, NAME/VERSION/ each an artifact.")
+    ] = None,
+    default_model: Annotated[
+        str | None, typer.Option(help="With --models: who answers calls that name no model.")
+    ] = None,
+    admin_host: Annotated[
+        str | None, typer.Option(callback=_address, help="With --models: address of the admin's port.")
+    ] = None,
+    admin_port: Annotated[
+        int | None, typer.Option(help="With --models: the admin's port; 0 takes any free one.")
+    ] = None,
 ) -> None:
-    """Serve a model over gRPC until SIGTERM or Ctrl-C, then finish what was accepted.
+    """Serve a model, or the models of a folder, over gRPC until SIGTERM or Ctrl-C, then finish what was accepted.
 
     Each setting comes from its flag, else from PLAYFUSE_…, else from the file, else it is the default.
 
     [bold]Examples[/]
 
       playfuse serve --demo
+
+      playfuse serve --models models
 
       playfuse serve runs/gts/artifact --workers auto --tls-certificate server.pem --tls-key server.key --host 0.0.0.0
 
@@ -132,17 +150,17 @@ def serve(
     if show_config:
         _show(configured, as_json=as_json)
         return
-    if (artifact is None) != demo:
-        raise InvalidRequest(
-            "playfuse serve",
-            got="both an artifact and --demo" if demo else "neither an artifact nor --demo",
-            expected="one of them",
-        )
-    if not run(artifact or demo_artifact(), configured):
+    has_models = configured.settings.models is not None
+    sources = {"an artifact": artifact is not None, "--demo": demo, "--models": has_models}
+    given = [source for source, is_given in sources.items() if is_given]
+    if len(given) != 1:
+        got = " and ".join(given) or "neither an artifact nor --demo nor --models"
+        raise InvalidRequest("playfuse serve", got=got, expected="one of them")
+    if not run(demo_artifact() if demo else artifact, configured):
         raise typer.Exit(_UNANSWERED_EXIT_CODE)
 
 
-def run(artifact: Path, configured: Configuration) -> bool:
+def run(artifact: Path | None, configured: Configuration) -> bool:
     """Serve until a signal ends it; whether every accepted call was answered."""
     # Read by gRPC when it is first imported: without this listener a call costs less.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
@@ -154,7 +172,7 @@ def run(artifact: Path, configured: Configuration) -> bool:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     open_files.raise_limit()
     exposure.check(settings)
-    if supervisor.count(settings) > 1:
+    if artifact is not None and supervisor.count(settings) > 1:
         return supervisor.supervise(artifact, settings, on_ready=announcement.show)
     from inference import server as servers
 

@@ -12,10 +12,14 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from inference import exposition
+from inference.admin import AdminServer
 from inference.calls import Answering, name_of
+from inference.contract.errors import PlayfuseError
 from inference.energy import meter as meters
 from inference.metrics import CallMetrics
 from inference.models import OneModel, ServedModel
+from inference.repository.families import families
+from inference.repository.repository import Repository
 from inference.security import exposure, tokens
 from inference.security.guard import Access, Guard
 from inference.services import model_infer, open_inference, player_behavior
@@ -26,12 +30,15 @@ from inference.transport import choice
 from inference.transport.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from prometheus_client.core import Metric
 
     from inference.calls import Method, ScoringMethod
     from inference.contract.artifact import Manifest
     from inference.energy.meter import Meter
+    from inference.models import Models
     from inference.settings import ServerSettings
 
 _LOG = logging.getLogger(__name__)
@@ -40,32 +47,33 @@ _METER_PERIOD_SECONDS: Final = 60.0
 
 
 class Server:
-    """One model behind gRPC and `/metrics`.
+    """One model, or the models of a folder, behind gRPC and `/metrics`.
 
     Args:
-        artifact: folder of the model.
+        artifact: folder of the one model; none where the settings name a folder of models.
         settings: addresses and limits.
 
     Raises:
-        ArtifactError: the artifact must not be served.
+        ArtifactError: the artifact, or all that the folder holds, must not be served.
         PlayfuseError: an address cannot be listened on.
     """
 
-    def __init__(self, artifact: Path, settings: ServerSettings) -> None:
+    def __init__(self, artifact: Path | None, settings: ServerSettings) -> None:
         exposure.check(settings)
         self._settings = settings
         limits = settings.limits
         self._workers = Workers(settings.threads, limits.max_waiting_requests)
-        model = ServedModel.load(artifact, limits, others_are_coming=lambda: self._workers.running > 1)
-        self._models = OneModel(model)
-        self.manifest: Manifest = model.manifest
+        self._models, self._repository = self._open(artifact)
         self.meter: Meter = meters.choose(watts_per_core=settings.watts_per_core)
         self._standard = StandardServices(player_behavior.SERVICE, model_infer.SERVICE)
         methods: tuple[Method, ...] = (
             DescribeModel(self._models, limits),
-            *open_inference.methods(self._models, settings, is_ready=lambda: self._standard.is_serving),
+            *open_inference.methods(
+                self._models, settings, is_ready=lambda: self._standard.is_serving, control=self._repository
+            ),
         )
-        scoring: tuple[ScoringMethod, ...] = (Predict(self._models), ModelInfer(self._models, limits))
+        predict, infer = Predict(self._models), ModelInfer(self._models, limits)
+        scoring: tuple[ScoringMethod, ...] = (predict, infer)
         metrics = CallMetrics([*map(name_of, methods), *map(name_of, scoring)])
         answering = Answering(metrics, limits.max_wait_seconds)
         access = None if settings.tokens_file is None else Access(tokens.read(settings.tokens_file))
@@ -74,14 +82,33 @@ class Server:
         self._transport = choice.build(name, methods, scoring, answering, self._workers, settings, self._guards, access)
         self._standard.add_to(self._transport.server)
         self.port = self._transport.bind(_join(settings.host, settings.port))
-        self._exposition = exposition.Exposition(
-            metrics, self._models, self.meter, calls_in_flight=lambda: self._transport.calls_in_flight
-        )
+        self._admin: AdminServer | None = None
+        more: Callable[[], Iterable[Metric]] = tuple
         try:
+            if (repository := self._repository) is not None:
+                repository.router.subscribe(predict.forget)
+                repository.router.subscribe(infer.forget)
+                self._admin = AdminServer(
+                    repository, _join(settings.admin_host, settings.admin_port), interceptors=self._guards
+                )
+                more = lambda: families(repository)  # noqa: E731
+            self._exposition = exposition.Exposition(
+                metrics, self._models, self.meter, calls_in_flight=lambda: self._transport.calls_in_flight, more=more
+            )
             self._http = exposition.listen(self._exposition, settings.metrics_host, settings.metrics_port)
         except BaseException:
             self._transport.close()
             raise
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        """Of all that is served."""
+        return [model.manifest for model in self._models.served()]
+
+    @property
+    def admin_address(self) -> str:
+        """Where `ModelAdmin` listens; empty where it does not."""
+        return _join(self._settings.admin_host, self._admin.port) if self._admin else ""
 
     @property
     def address(self) -> str:
@@ -106,6 +133,8 @@ class Server:
     def start(self) -> None:
         """Take calls."""
         self._transport.start()
+        if self._admin is not None:
+            self._admin.start()
         self._standard.serving()
         # What lives now lives as long as the server: never look through it for garbage again.
         gc.collect()
@@ -117,11 +146,15 @@ class Server:
         NOT_SERVING for balancers first, still serving while they notice; then as the transport does it.
         """
         self._standard.shutting_down()
+        if self._admin is not None:
+            self._admin.stop(self._settings.grace_seconds)
         time.sleep(self._settings.drain_seconds)
         answered = self._transport.drain(self._settings.grace_seconds)
         for model in self._models.served():
             model.batcher.close(0.0)
         self._workers.shutdown(wait=answered)
+        if self._repository is not None:
+            self._repository.close()
         self._standard.close()
         for guard in self._guards:
             guard.close()
@@ -129,9 +162,21 @@ class Server:
         self._http.server_close()
         return answered
 
+    def _open(self, artifact: Path | None) -> tuple[Models, Repository | None]:
+        def others_are_coming() -> bool:
+            return self._workers.running > 1
+
+        settings = self._settings
+        if settings.models is not None:
+            repository = Repository(settings.models, settings, others_are_coming=others_are_coming)
+            return repository.router, repository
+        if artifact is None:
+            raise PlayfuseError("server", got="nothing to serve", expected="an artifact, or a folder of models")
+        return OneModel(ServedModel.load(artifact, settings.limits, others_are_coming=others_are_coming)), None
+
 
 def serve(
-    artifact: Path,
+    artifact: Path | None,
     settings: ServerSettings,
     *,
     on_ready: Callable[[Server], None],
@@ -141,7 +186,7 @@ def serve(
     """Serve until SIGTERM or SIGINT, then drain; for the main thread of a process.
 
     Args:
-        artifact: folder of the model.
+        artifact: folder of the one model; none where the settings name a folder of models.
         settings: addresses and limits.
         on_ready: called once it takes calls.
         on_drained: called once it has answered its last one.

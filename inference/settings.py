@@ -82,6 +82,23 @@ class TlsSettings(BaseModel):
         return self
 
 
+class CanaryBounds(BaseModel):
+    """When a version on trial is taken back by itself: what it may do worse than the live one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window_seconds: float = Field(default=60.0, gt=0, description="how far back calls are compared")
+    min_calls: int = Field(default=100, ge=1, description="calls in the window before anything is judged")
+    max_more_errors: float = Field(
+        default=0.01, ge=0, le=1, description="share of calls with priors or no answer in time, above the live one's"
+    )
+    max_latency_ratio: float = Field(default=2.0, ge=1, description="mean seconds per call, times the live one's")
+    latency_slack_seconds: float = Field(
+        default=0.005, ge=0, description="added to the bound: what nobody notices is no reason"
+    )
+    look_every_seconds: float = Field(default=1.0, gt=0, description="how often it is judged")
+
+
 class ServerSettings(BaseModel):
     """Where the server listens and how it runs."""
 
@@ -129,6 +146,20 @@ class ServerSettings(BaseModel):
         ge=512 * 1024 * 1024,
         description="address space of the process; a native transport reads a message before its size can be refused",
     )
+    models: Path | None = Field(default=None, description="folder of models/<name>/<version>/; none: one artifact")
+    default_model: str = Field(default="", description="answers calls that name no model, where there are several")
+    admin_host: str = Field(default="127.0.0.1", min_length=1)
+    admin_port: int = Field(default=50_052, ge=0, le=65_535, description="gRPC ModelAdmin; only with `models`")
+    canary: CanaryBounds = CanaryBounds()
+    max_shadow_rows: int = Field(default=8_192, ge=1, description="players that may wait for the shadow version")
+
+    @model_validator(mode="after")
+    def _one_repository(self) -> ServerSettings:
+        """A folder of models has one owner: what the admin changes would reach one of several workers only."""
+        if self.models is not None and self.workers != 1:
+            msg = f"workers is {self.workers} and models is set; expected one worker: start a server for each core"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _transport_can_do_it(self) -> ServerSettings:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _POLL_SECONDS: Final = 0.02
-_ANNOUNCED: Final = re.compile(r"^gRPC\s+(\S+)$.*^metrics\s+(\S+)$.*^ready\s", re.MULTILINE | re.DOTALL)
+_ANNOUNCED: Final = re.compile(
+    r"^gRPC\s+(\S+)$.*^metrics\s+(\S+)$(?:\nadmin\s+(\S+)$)?.*^ready\s", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,14 @@ class ServerProcess:
         address: where gRPC listens, `host:port`.
         metrics_url: where the metrics are.
         log: file with everything the server says.
+        admin_address: where `ModelAdmin` listens; empty where it does not.
     """
 
     process: subprocess.Popen[bytes]
     address: str
     metrics_url: str
     log: Path
+    admin_address: str = ""
 
     @property
     def pid(self) -> int:
@@ -69,7 +73,19 @@ def start(
         PlayfuseError: it ended or was not ready in time; with the end of its log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(python), "-m", "playfuse", "serve", "--port", "0", "--metrics-port", "0", *arguments]
+    command = [
+        str(python),
+        "-m",
+        "playfuse",
+        "serve",
+        "--port",
+        "0",
+        "--metrics-port",
+        "0",
+        "--admin-port",
+        "0",
+        *arguments,
+    ]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
@@ -78,7 +94,7 @@ def start(
     try:
         while process.poll() is None and time.monotonic() < deadline:
             if announced := _ANNOUNCED.search(log.read_text()):
-                return ServerProcess(process, address=announced[1], metrics_url=announced[2], log=log)
+                return ServerProcess(process, announced[1], announced[2], log, announced[3] or "")
             time.sleep(_POLL_SECONDS)
     except BaseException:
         process.kill()

@@ -55,24 +55,83 @@ def _gauge(metric: str) -> str:
     return f"sum({metric}{{{_WHERE}}})"
 
 
+def _total(metric: str, by: str) -> str:
+    return f"sum by ({by}) ({metric}{{{_WHERE}}})"
+
+
+def _highest(metric: str) -> str:
+    return f"max by (model, version) ({metric}{{{_WHERE}}})"
+
+
 ROWS: Final[dict[str, tuple[Panel, ...]]] = {
     "Model": (
         Panel(
             "Served model",
             "none",
-            {"{{name}} {{version}} synthetic={{synthetic}}": f"max by (name, version, synthetic) ({_MODEL})"},
+            {"{{model}} {{version}} synthetic={{synthetic}}": f"max by (model, version, synthetic) ({_MODEL})"},
             kind="stat",
             about="synthetic=true: trained on simulated players, for trying out only.",
         ),
         Panel("Predictions per second", "ops", {"{{behaviour}}": _rate("playfuse_predictions_total", "behaviour")}),
         Panel(
-            "Degraded answers and dropped sessions",
+            "Degraded and unanswered calls, dropped sessions",
             "ops",
             {
                 "degraded answers": _rate("playfuse_degraded_total"),
+                "unanswered calls": _rate("playfuse_unanswered_total"),
                 "dropped sessions": _rate("playfuse_sessions_dropped_total"),
             },
             about="A degraded answer holds each behaviour's prior because the model failed: it should stay at 0.",
+        ),
+    ),
+    "Versions": (
+        Panel(
+            "Players per second, by version",
+            "ops",
+            {
+                "{{model}} {{version}}": "sum by (model, version) (max by (model, version, instance) "
+                f"(rate(playfuse_predictions_total{{{_WHERE}}}[$__rate_interval])))"
+            },
+            about="Of the behaviour that is asked for most. A swap shows as one line that takes over from another.",
+        ),
+        Panel(
+            "Changes",
+            "none",
+            {
+                "{{model}} swaps": _total("playfuse_swaps_total", "model"),
+                "{{model}} taken back: {{reason}}": _total("playfuse_rollbacks_total", "model, reason"),
+                "{{model}} failed to load": _total("playfuse_load_failures_total", "model"),
+                "state not saved": f"sum(1 - playfuse_state_saved{{{_WHERE}}})",
+            },
+            about="Since the start. Taken back for errors or latency: the server did it, and its log says why.",
+        ),
+        Panel(
+            "On trial, in the shadow",
+            "percent",
+            {
+                "canary {{model}} {{version}}": _highest("playfuse_canary_percent"),
+                "shadow {{model}} {{version}}": _highest("playfuse_shadow_percent"),
+            },
+        ),
+    ),
+    "Shadow": (
+        Panel(
+            "Copies of calls",
+            "reqps",
+            {"{{model}} {{version}} {{outcome}}": _rate("playfuse_shadow_calls_total", "model, version, outcome")},
+            about="dropped: the shadow version is too slow for its share; live answers never wait for it.",
+        ),
+        Panel(
+            "Difference from live",
+            "none",
+            {
+                "{{behaviour}} mean ({{unit}})": _rate("playfuse_shadow_difference_sum", "behaviour, unit")
+                + " / "
+                + _rate("playfuse_shadow_difference_count", "behaviour, unit"),
+                "{{behaviour}} largest ({{unit}})": "max by (behaviour, unit) "
+                f"(playfuse_shadow_largest_difference{{{_WHERE}}})",
+            },
+            about="Absolute, per player: a ratio for probabilities, seconds for times.",
         ),
     ),
     "Requests: rate, errors, duration": (

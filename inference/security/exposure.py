@@ -29,13 +29,17 @@ def check(settings: ServerSettings) -> None:
             expected="TLS, or loopback",
             fix="Give --tls-certificate and --tls-key; in a trusted network or a container, say --insecure-public.",
         )
-    if not is_loopback(settings.metrics_host):
-        raise PlayfuseError(
-            f"metrics address {settings.metrics_host}",
-            got="an address beyond loopback; /metrics has no TLS",
-            expected="loopback",
-            fix="Where only the scraper can reach it, say --insecure-public; TLS on the gRPC port stays as it is.",
-        )
+    plain = {"metrics": settings.metrics_host}
+    if settings.models is not None:
+        plain["admin"] = settings.admin_host
+    for purpose, host in plain.items():
+        if not is_loopback(host):
+            raise PlayfuseError(
+                f"{purpose} address {host}",
+                got="an address beyond loopback; this port has no TLS",
+                expected="loopback",
+                fix="Where only those who should can reach it, say --insecure-public; TLS on the gRPC port stays.",
+            )
 
 
 def is_loopback(host: str) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from inference.calls import Asked
 from inference.pb.inference import grpc_service_pb2 as pb
+from inference.repository.split import RoutingKeys
 from inference.transport import checks, parameters
 from inference.transport.raw_shapes import RawShapes
 
@@ -25,6 +26,7 @@ class ModelInfer:
     def __init__(self, models: Models, limits: Limits) -> None:
         self._models = models
         self._limits = limits
+        self._keys = RoutingKeys()
         self._shapes = RawShapes(models.generation)
 
     def quick(self, message: bytes) -> Asked | None:
@@ -38,7 +40,8 @@ class ModelInfer:
             return known
         sent = checks.parse(pb.ModelInferRequest, message)
         asked = parameters.read(sent.parameters, self._limits)
-        model = self._models.find(sent.model_name, sent.model_version, asked.routing_key)
+        key = self._keys.of(asked.routing_key, sent.id)
+        model = self._models.find(sent.model_name, sent.model_version, key)
         found = Asked(model, model.tensors.decode(sent, asked), asked.timeout_seconds)
         if not asked.routing_key and self._models.is_settled(sent.model_name, sent.model_version):
             shapes.learn(message, sent, found)
@@ -47,6 +50,10 @@ class ModelInfer:
     def encode(self, model: ServedModel, response: Response) -> bytes:
         """See `calls.ScoringMethod`."""
         return model.tensors.encode(response)
+
+    def forget(self) -> None:
+        """Let go of models that are served no more."""
+        self._known_shapes()
 
     def _known_shapes(self) -> RawShapes:
         shapes, generation = self._shapes, self._models.generation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from inference.contract.errors import ArtifactError, InvalidRequest
+from inference.contract.errors import InvalidRequest, PlayfuseError
 from inference.models import ModelState
 from inference.pb.inference import grpc_service_pb2 as pb
 from inference.refusals import NotPossible, PermissionDenied
@@ -54,9 +54,10 @@ class ModelRepository:
         """Serve a model, or read anew the one that is served."""
         control = self._permitted()
         _check(asked.repository_name, asked.parameters, ())
+        name = _named(asked.model_name)
         try:
-            control.load(_named(asked.model_name))
-        except ArtifactError as error:
+            control.load(name)
+        except PlayfuseError as error:
             msg = f"{error} What was served before still is."
             raise NotPossible(msg) from error
         return pb.RepositoryModelLoadResponse()
@@ -65,7 +66,11 @@ class ModelRepository:
         """Serve a model no more."""
         control = self._permitted()
         _check(asked.repository_name, asked.parameters, (_UNLOAD_DEPENDENTS,))
-        control.unload(_named(asked.model_name))
+        name = _named(asked.model_name)
+        try:
+            control.unload(name)
+        except PlayfuseError as error:
+            raise NotPossible(str(error)) from error
         return pb.RepositoryModelUnloadResponse()
 
     def _permitted(self) -> ModelControl:

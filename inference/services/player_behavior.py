@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from inference.calls import Asked
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
+from inference.repository.split import RoutingKeys
 from inference.transport import checks
 from inference.transport.codec import parse
 from inference.transport.shapes import Shapes
@@ -27,6 +28,7 @@ class Predict:
 
     def __init__(self, models: Models) -> None:
         self._models = models
+        self._keys = RoutingKeys()
         self._shapes = Shapes(models.generation)
 
     def quick(self, message: bytes) -> Asked | None:
@@ -39,7 +41,8 @@ class Predict:
         if (known := shapes.recognise(message)) is not None:
             return known
         parsed = parse(message)
-        model = self._models.find(parsed.model_name, parsed.model_version, parsed.routing_key)
+        key = self._keys.of(parsed.routing_key, parsed.request_id)
+        model = self._models.find(parsed.model_name, parsed.model_version, key)
         asked = Asked(model, model.codec.decode(parsed))
         settled = not parsed.routing_key and self._models.is_settled(parsed.model_name, parsed.model_version)
         if settled and parsed.HasField("packed_rows"):
@@ -49,6 +52,10 @@ class Predict:
     def encode(self, model: ServedModel, response: Response) -> bytes:
         """See `calls.ScoringMethod`."""
         return model.codec.encode(response)
+
+    def forget(self) -> None:
+        """Let go of models that are served no more."""
+        self._known_shapes()
 
     def _known_shapes(self) -> Shapes:
         shapes, generation = self._shapes, self._models.generation

@@ -53,6 +53,11 @@ class FleetMetrics(Collector):
         with self._lock:
             self._urls[pid] = metrics_url
 
+    def leaving(self, pid: int) -> None:
+        """A worker drains: it is asked no more, and will tell its counts when it leaves."""
+        with self._lock:
+            self._urls.pop(pid, None)
+
     def left(self, pid: int, last: str | None) -> None:
         """A worker is gone; what it last said of its counters is kept."""
         with self._lock:
@@ -69,7 +74,7 @@ class FleetMetrics(Collector):
         """All families of all workers, then those of the supervisor."""
         self.refresh()
         with self._lock:
-            living = [self._known[pid] for pid in self._urls if pid in self._known]
+            living = list(self._known.values())
             carried, alive, restarts = self._carried, len(self._urls), self._restarts
         yield from totals.total([*living, list(self._own.collect())], carried)
         workers = GaugeMetricFamily(

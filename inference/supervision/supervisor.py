@@ -144,7 +144,7 @@ class Fleet:
         self._leaving += [*self._serving.values(), *([self._successor] if self._successor else [])]
         self._serving, self._successor = {}, None
         for worker in self._leaving:
-            worker.leave(self._leave_seconds)
+            self._tell_to_leave(worker)
         while self._leaving:
             for worker in select.select(self._leaving, [], [], _TICK_SECONDS)[0]:
                 self._hear(worker)
@@ -212,6 +212,10 @@ class Fleet:
             self._all_answered = False
             _LOG.error("worker %d (pid %d) left calls unanswered: %s", worker.number, worker.pid, _end(code))
 
+    def _tell_to_leave(self, worker: WorkerProcess) -> None:
+        self._metrics.leaving(worker.pid)
+        worker.leave(self._leave_seconds)
+
     def _start_due(self) -> None:
         now = time.monotonic()
         for number in [number for number, due in self._start_at_seconds.items() if due <= now]:
@@ -232,7 +236,7 @@ class Fleet:
             self._serving[self._successor.number] = self._successor
             self._successor = None
             if former is not None:
-                former.leave(self._leave_seconds)
+                self._tell_to_leave(former)
                 self._leaving.append(former)
         if self._to_replace and not self._leaving:
             number = self._to_replace.pop(0)

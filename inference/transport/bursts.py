@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from inference.calls import Asked, Call, Status
 from inference.contract.errors import InvalidRequest
 from inference.queueing import Queue
-from inference.refusals import Cancelled, DeadlineMissed, Overloaded, Refused, TooLarge
+from inference.refusals import Cancelled, DeadlineMissed, Overloaded, QueueFull, Refused, TooLarge
 from inference.transport import workers
 
 if TYPE_CHECKING:
@@ -288,6 +288,8 @@ class Bursts:
             self._answering.answered(method, [now - arrived for arrived in arrivals])
 
     def _refuse(self, job: _Job, error: Exception) -> None:
+        if isinstance(error, (QueueFull, DeadlineMissed)):
+            job.asked.model.metrics.unanswered.add()
         self._waiting.pop(job.call_id, None)
         self._fail(job.call_id, self._answering.refuse(job.method, job.arrived_seconds, error))
 

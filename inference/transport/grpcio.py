@@ -190,13 +190,13 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def cannot_listen(address: str) -> PlayfuseError:
-    """What is wrong with an address that cannot be bound."""
+def cannot_listen(address: str, option: str = "--port") -> PlayfuseError:
+    """What is wrong with an address that cannot be bound, and the option that names another."""
     return PlayfuseError(
         f"address {address}",
         got="an address that cannot be listened on",
         expected="a free port on an address of this machine",
-        fix="Another server may run there: stop it, or name another port with --port; 0 takes any free one.",
+        fix=f"Another server may run there: stop it, or name another port with {option}; 0 takes any free one.",
     )
 
 

@@ -15,10 +15,11 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.grafana.build_dashboard import DASHBOARD, ROWS, dashboard
+from inference.admin_client import AdminClient
 from inference.client import Client, History
 from inference.contract.errors import PlayfuseError
 from tests.support.prometheus import running_prometheus
-from tests.support.servers import running_server, scrape
+from tests.support.servers import running_models, scrape
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -62,16 +63,22 @@ def test_provisioned_datasource_is_the_one_the_panels_use() -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("server"), "--max-rows", "4") as running:
+    """Several models, one of them with versions on trial and in the shadow: only so has every panel a figure."""
+    folder = tmp_path_factory.mktemp("server")
+    with running_models(folder, {"testnet": ["1", "2", "3"], "other": ["1"]}, "--max-rows", "4") as running:
+        with AdminClient(running.admin_address) as admin:
+            admin.load("testnet", "1")
+            admin.start_canary("testnet", "2", 50)
+            admin.start_shadow("testnet", "3", 100)
         yield running
 
 
 def some_traffic(server: ServerProcess) -> None:
     """Answers, an invalid request, and a session that cleaning drops."""
     with Client(server.address, timeout_seconds=10) as client:
-        client.predict(histories=[History([1_750_000_000, 1_750_100_000], [3_600, 0])])
+        client.predict(histories=[History([1_750_000_000, 1_750_100_000], [3_600, 0])], model_name="testnet")
         with pytest.raises(PlayfuseError):
-            client.predict(rows=[[0.0]])
+            client.predict(rows=[[0.0]], model_name="testnet")
 
 
 @pytest.mark.process

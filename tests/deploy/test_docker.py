@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.servers import running_server
+from tests.support.serving import served
 from tests.support.tools import tool
 
 if TYPE_CHECKING:
@@ -74,6 +76,19 @@ def test_entry_point_serves_and_health_check_sees_it(tmp_path: Path) -> None:
     gone = check(server.address)
     assert gone.returncode == 1
     assert "UNAVAILABLE" in gone.stderr
+
+
+def test_health_check_speaks_tls_where_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.sign("server")
+    tls = {"certificate_file": pair.certificate, "key_file": pair.key}
+    with served(tmp_path / "a", tls=tls) as server:
+        assert check(server.address).returncode == 1
+        monkeypatch.setenv("PLAYFUSE_CLIENT_TLS_CA", str(authority.certificate))
+        assert check(server.address).returncode == 0
+        monkeypatch.setenv("PLAYFUSE_CLIENT_TLS_CA", "none.pem")
+        missing = check(server.address)
+    assert (missing.returncode, "none.pem" in missing.stderr) == (1, True)
 
 
 def check(address: str) -> subprocess.CompletedProcess[str]:

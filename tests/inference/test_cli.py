@@ -7,10 +7,13 @@ import pytest
 from typer.testing import CliRunner
 
 from inference.cli import app
+from inference.client import CallFailed
+from inference.configuration import keys
 from inference.contract import artifact as artifacts
 from inference.contract.errors import InvalidRequest, PlayfuseError
 from inference.contract.features import FEATURE_NAMES
-from inference.serve_command import demo_artifact
+from inference.security.tokens import Role, mint
+from inference.serve_command import SETTINGS, demo_artifact
 from tests.support.artifacts import write_artifact
 from tests.support.serving import served
 
@@ -73,6 +76,52 @@ def test_exactly_one_form_is_asked_for(arguments: tuple[str, ...]) -> None:
 def test_serve_takes_an_artifact_or_the_demo(arguments: tuple[str, ...]) -> None:
     with pytest.raises(PlayfuseError, match="expected one of them"):
         run("serve", *arguments)
+
+
+def test_settings_are_shown_with_their_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "server.toml").write_text("port = 1\nthreads = 3\n")
+    monkeypatch.setenv("PLAYFUSE_CONFIG", str(tmp_path / "server.toml"))
+    monkeypatch.setenv("PLAYFUSE_GRACE_SECONDS", "2.5")
+    said = json.loads(run("serve", "--show-config", "--json", "--port", "7", "--insecure-public", "--workers", "auto"))
+    assert said["port"] == {"value": 7, "source": "flag --port"}
+    assert said["threads"] == {"value": 3, "source": f"file {tmp_path / 'server.toml'}"}
+    assert said["grace_seconds"] == {"value": 2.5, "source": "environment PLAYFUSE_GRACE_SECONDS"}
+    assert said["insecure_public"] == {"value": True, "source": "flag --insecure-public"}
+    assert said["workers"]["value"] == "auto"
+    assert said["drain_seconds"] == {"value": 0.0, "source": "default"}
+    table = run("serve", "--show-config")
+    assert "environment PLAYFUSE_GRACE_SECONDS" in table
+    assert "limits.max_rows_per_request" in table
+
+
+def test_every_setting_of_the_command_is_one_of_the_model() -> None:
+    assert set(SETTINGS.values()) <= set(keys())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--host", "0.0.0.0"), "an address beyond loopback, without TLS"),
+        (("--metrics-host", "0.0.0.0"), "this port has no TLS"),
+        (("--tls-key", "a"), "certificate_file is not set"),
+        (("--workers", "0"), "flag --workers: workers"),
+    ],
+)
+def test_serve_refuses_what_is_not_safe_or_not_there(arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(PlayfuseError) as refused:
+        run("serve", "--demo", "--port", "0", "--metrics-port", "0", *arguments)
+    assert said in str(refused.value)
+
+
+def test_a_token_comes_from_the_environment_or_the_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret, token = mint(Role.PREDICT)
+    (tmp_path / "tokens").write_text(token.line)
+    with served(tmp_path / "a", tokens_file=tmp_path / "tokens") as server:
+        assert asked(server, "--feature", "sessions_7d=3", "--token", secret)
+        with pytest.raises(CallFailed, match="UNAUTHENTICATED"):
+            asked(server, "--feature", "sessions_7d=3")
+        monkeypatch.setenv("PLAYFUSE_CLIENT_TOKEN", secret)
+        assert asked(server, "--feature", "sessions_7d=3")
 
 
 @pytest.mark.parametrize("option", ["host", "metrics-host"])

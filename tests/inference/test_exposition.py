@@ -17,8 +17,10 @@ from inference.engine import Engine
 from inference.exposition import Exposition
 from inference.metrics import CallMetrics
 from inference.models import OneModel, ServedModel
+from inference.repository.families import families
 from inference.settings import Limits
 from tests.support.artifacts import BEHAVIOURS, build_graph, make_manifest
+from tests.support.repositories import opened, write_versions
 
 HANDBOOK = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 
@@ -55,6 +57,7 @@ def test_what_was_counted_is_what_is_shown() -> None:
     def value(sample: str, /, **labels: str) -> float:
         return values[sample, frozenset(labels.items())]
 
+    one = {"model": "testnet", "version": "1"}
     ok = {"method": "Predict", "code": "OK"}
     assert value("playfuse_request_seconds_bucket", **ok, le="0.002") == 0
     assert value("playfuse_request_seconds_bucket", **ok, le="0.003") == 1
@@ -63,30 +66,50 @@ def test_what_was_counted_is_what_is_shown() -> None:
     assert value("playfuse_requests_in_flight") == 3
     assert value("playfuse_rejected_total", reason="queue_full") == 1
     assert value("playfuse_rejected_total", reason="deadline") == 0
-    assert value("playfuse_degraded_total") == 1
-    assert value("playfuse_batch_rows_sum") == 5
-    assert value("playfuse_queue_wait_seconds_sum") == 0.004
-    assert value("playfuse_inference_seconds_bucket", le="0.0005") == 0
-    assert value("playfuse_inference_seconds_bucket", le="0.00075") == 1
-    assert value("playfuse_queue_rows") == 0
-    assert value("playfuse_predictions_total", behaviour=BEHAVIOURS[0].name) == 5
-    assert value("playfuse_predictions_total", behaviour=BEHAVIOURS[1].name) == 0
-    assert value("playfuse_model_info", name="testnet", version="1", synthetic="true") == 1
+    assert value("playfuse_degraded_total", **one) == 1
+    assert value("playfuse_batch_rows_sum", **one) == 5
+    assert value("playfuse_queue_wait_seconds_sum", **one) == 0.004
+    assert value("playfuse_inference_seconds_bucket", **one, le="0.0005") == 0
+    assert value("playfuse_inference_seconds_bucket", **one, le="0.00075") == 1
+    assert value("playfuse_queue_rows", **one) == 0
+    assert value("playfuse_predictions_total", **one, behaviour=BEHAVIOURS[0].name) == 5
+    assert value("playfuse_predictions_total", **one, behaviour=BEHAVIOURS[1].name) == 0
+    assert value("playfuse_model_info", **one, synthetic="true") == 1
     assert value("playfuse_energy_joules_total", source="estimate", domain="cpu") == 20.0
     assert value("playfuse_cpu_seconds_total") > 0
 
 
-def test_the_handbook_lists_exactly_what_is_shown() -> None:
+def test_the_handbook_lists_exactly_what_is_shown(tmp_path: Path) -> None:
     listed = re.findall(r"^\| `(playfuse_\w+)` \| (\w+) \|([^|]*)\|", HANDBOOK.read_text(), re.MULTILINE)
-    shown = {
-        (
-            family.name + "_total" * (family.type == "counter"),
-            family.type,
-            ", ".join(f"`{label}`" for sample in family.samples[:1] for label in sample.labels if label != "le"),
+    write_versions(tmp_path, "testnet", ["1", "2", "3"])
+    with opened(tmp_path) as repository:
+        repository.trials.start_canary("testnet", "1", 5)
+        repository.trials.start_shadow("testnet", "2", 5)
+        meter = EstimateMeter(10.0, iter((1.0, 3.0)).__next__)
+        everything = Exposition(
+            calls(), repository.router, meter, calls_in_flight=lambda: 3, more=lambda: families(repository)
         )
-        for family in exposed().collect()
-    }
+        shown = {
+            (
+                family.name + "_total" * (family.type == "counter"),
+                family.type,
+                ", ".join(f"`{label}`" for sample in family.samples[:1] for label in sample.labels if label != "le"),
+            )
+            for family in everything.collect()
+        }
     assert {(name, kind, labels.strip()) for name, kind, labels in listed} == shown
+
+
+def test_every_family_is_there_once_however_many_models(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        write_versions(tmp_path, name, ["1"])
+    with opened(tmp_path) as repository:
+        meter = EstimateMeter(10.0, iter((1.0, 3.0)).__next__)
+        shown = list(Exposition(calls(), repository.router, meter, calls_in_flight=lambda: 0).collect())
+    names = [family.name for family in shown]
+    assert len(set(names)) == len(names)
+    (predictions,) = [family for family in shown if family.name == "playfuse_predictions"]
+    assert {sample.labels["model"] for sample in predictions.samples} == {"one", "other"}
 
 
 def test_buckets_reach_from_a_quarter_millisecond_to_two_and_a_half_seconds() -> None:

@@ -19,6 +19,10 @@ MODULES = (
     "inference.inputs",
     "inference.inspection",
     "inference.comparison",
+    "inference.serve_command",
+    "inference.configuration",
+    "inference.supervision.supervisor",
+    "inference.supervision.worker",
 )
 
 
@@ -38,3 +42,8 @@ def test_serving_imports_nothing_of_the_build_half(module: str) -> None:
 @pytest.mark.process
 def test_the_command_line_waits_with_what_is_heavy() -> None:
     assert not imported("inference.cli").intersection({"grpc", "onnxruntime", "numpy", "prometheus_client"})
+
+
+@pytest.mark.process
+def test_a_supervisor_loads_no_model_and_no_transport() -> None:
+    assert not imported("inference.supervision.supervisor").intersection({"grpc", "onnxruntime", "numpy"})

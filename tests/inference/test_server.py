@@ -44,6 +44,23 @@ def test_a_bad_artifact_stops_the_start(tmp_path: Path) -> None:
         Server(tmp_path, ServerSettings(port=0, metrics_port=0))
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"tls": {"certificate_file": "none.pem", "key_file": "none.key"}},
+            r"tls\.certificate_file none\.pem: got No such",
+        ),
+        ({"tokens_file": "none.txt"}, r"tokens file none\.txt: got No such file"),
+        ({"host": "0.0.0.0"}, "an address beyond loopback, without TLS"),
+    ],
+)
+def test_what_keeps_callers_out_has_to_be_there(settings: dict[str, object], said: str, tmp_path: Path) -> None:
+    write_artifact(tmp_path / "a")
+    with pytest.raises(PlayfuseError, match=said):
+        Server(tmp_path / "a", ServerSettings.model_validate({"port": 0, "metrics_port": 0, **settings}))
+
+
 def test_it_listens_on_ipv6_as_well(tmp_path: Path) -> None:
     if not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")

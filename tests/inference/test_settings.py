@@ -1,9 +1,16 @@
 from __future__ import annotations
 
-import pytest
-from pydantic import ValidationError
+from pathlib import Path
 
-from inference.settings import Limits, ServerSettings
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from inference.configuration import load
+from inference.serve_command import SETTINGS
+from inference.settings import Limits, ServerSettings, TlsSettings
+
+MODELS: dict[str, type[BaseModel]] = {"": ServerSettings, "limits": Limits, "tls": TlsSettings}
+HANDBOOK = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 
 
 def test_defaults_are_loopback_and_consistent() -> None:
@@ -16,6 +23,43 @@ def test_defaults_are_loopback_and_consistent() -> None:
 def test_a_request_that_could_never_be_run_is_refused_at_start(larger: str) -> None:
     with pytest.raises(ValidationError, match=f"max_rows_per_request is 100, expected at most {larger}"):
         Limits(**{"max_rows_per_request": 100, "max_batch_rows": 200, "max_queue_rows": 200, larger: 99})
+
+
+class WithTransport(ServerSettings):
+    transport: str = "native"
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({"tls": {"certificate_file": "a", "key_file": "b"}}, r"tls\.certificate_file"),
+        ({"max_connection_age_seconds": 60}, "max_connection_age_seconds"),
+    ],
+)
+def test_the_native_transport_is_not_asked_for_what_only_grpcio_can_do(asked: dict[str, object], name: str) -> None:
+    with pytest.raises(ValidationError, match=rf"transport is native, which has no {name}; expected transport grpcio"):
+        WithTransport.model_validate(asked)
+    assert WithTransport.model_validate({**asked, "transport": "auto"}).needs_grpcio
+    assert not WithTransport().needs_grpcio
+
+
+def settings_table() -> str:
+    """As the handbook has to have it."""
+    flags = {key: f"`--{name.replace('_', '-')}`" for name, key in SETTINGS.items()}
+    lines = ["| setting | flag | default | what for |", "|---|---|---|---|"]
+    for key, value, _ in load(environment={}).effective():
+        *section, name = key.split(".")
+        model = MODELS[section[0] if section else ""]
+        default = "" if value is None else str(value).lower()
+        if name.startswith("max_") and isinstance(value, int):
+            default = f"{value:,}"
+        lines.append(f"| `{key}` | {flags.get(key, '')} | {default} | {model.model_fields[name].description} |")
+    return "\n".join(lines)
+
+
+def test_the_handbook_lists_every_setting_with_its_flag_and_its_default() -> None:
+    table = settings_table()
+    assert table in HANDBOOK.read_text(), f"docs/operations.md needs this table:\n{table}"
 
 
 def test_an_unknown_setting_is_refused() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -44,7 +46,18 @@ def running_prometheus(folder: Path, server: ServerProcess) -> Iterator[str]:
         assert until(lambda: _LISTENING.search(log.read_text()) is not None, seconds=30), log.read_text()
         listening = _LISTENING.search(log.read_text())
         assert listening is not None
-        yield f"http://{listening[1]}"
+        url = f"http://{listening[1]}"
+        assert until(lambda: _is_ready(url), seconds=30), log.read_text()
+        yield url
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _is_ready(url: str) -> bool:
+    """Whether it answers queries: it listens a moment before."""
+    try:
+        with urllib.request.urlopen(f"{url}/-/ready", timeout=10):
+            return True
+    except urllib.error.HTTPError:
+        return False

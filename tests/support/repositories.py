@@ -1,54 +1,77 @@
-"""A small repository for tests of what controls one: artifacts in folders, served by name, one version each."""
+"""Small models in versions that answer differently, and what each of them answers."""
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference.models import ModelState, ServedModel
-from inference.refusals import UnknownModel
-from inference.settings import Limits
+import numpy as np
+
+from inference.contract.features import FEATURE_NAMES
+from inference.engine import Engine
+from inference.repository.repository import Repository
+from inference.server import Server
+from inference.settings import ServerSettings
+from tests.support.artifacts import BEHAVIOURS, build_graph, write_artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+ROWS = np.random.default_rng(5).exponential(2.0, size=(3, len(FEATURE_NAMES))).astype(np.float32)
+"""Players that the versions differ on."""
 
 
-class FolderModels:
-    """`Models` and `ModelControl` at once, over `folder/<name>`."""
+def seed_of(name: str, version: str) -> int:
+    """What makes a version's weights."""
+    return int.from_bytes(f"{name} {version}".encode(), "big") % 2**31
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._served: dict[str, ServedModel] = {}
-        self.generation = 0
 
-    def find(self, name: str = "", version: str = "", routing_key: str = "") -> ServedModel:
-        model = self._served.get(name)
-        if model is None or version not in ("", model.version):
-            msg = f"got model {name} version {version or 'any'}, expected one of {sorted(self._served)}"
-            raise UnknownModel(msg)
-        return model
+def write_versions(root: Path, name: str, versions: Sequence[str]) -> None:
+    """Write `root/name/version/` for each."""
+    for version in versions:
+        write_artifact(root / name / version, name=name, version=version, seed=seed_of(name, version))
 
-    def is_settled(self, name: str = "", version: str = "") -> bool:
-        return True
 
-    def served(self) -> Sequence[ServedModel]:
-        return tuple(self._served.values())
+def expected(name: str, version: str, rows: NDArray[np.float32] = ROWS) -> NDArray[np.float32]:
+    """(rows, behaviours): what that version answers."""
+    return Engine.from_bytes(build_graph(len(FEATURE_NAMES), BEHAVIOURS, seed=seed_of(name, version))).run(rows)
 
-    def index(self) -> Sequence[ModelState]:
-        return [
-            ModelState(path.name, "1", path.name in self._served, "" if path.name in self._served else "not loaded")
-            for path in sorted(self._folder.iterdir())
-        ]
 
-    def load(self, name: str, version: str = "") -> None:
-        if not (self._folder / name).is_dir():
-            msg = f"got model {name}, expected one of {[state.name for state in self.index()]}"
-            raise UnknownModel(msg)
-        model = ServedModel.load(self._folder / name, Limits())
-        self._served = {**self._served, name: model}
-        self.generation += 1
+def damage(root: Path, name: str, version: str) -> None:
+    """Change one byte of the graph."""
+    model = root / name / version / "model.onnx"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
 
-    def unload(self, name: str) -> None:
-        self.find(name)
-        self._served = {other: model for other, model in self._served.items() if other != name}
-        self.generation += 1
+
+def remove(root: Path, name: str, version: str = "") -> None:
+    """Delete a version's folder, or the whole model's."""
+    shutil.rmtree(root / name / version)
+
+
+@contextlib.contextmanager
+def opened(root: Path, settings: ServerSettings | None = None) -> Iterator[Repository]:
+    """A repository without a server."""
+    repository = Repository(root, settings or ServerSettings())
+    try:
+        yield repository
+    finally:
+        repository.close()
+
+
+@contextlib.contextmanager
+def served_models(root: Path, **settings: object) -> Iterator[Server]:
+    """A whole server of the models in a folder, in this process; it has to drain well at the end."""
+    ports = {"port": 0, "metrics_port": 0, "admin_port": 0}
+    server = Server(None, ServerSettings.model_validate({**ports, "models": root, **settings}))
+    server.start()
+    try:
+        yield server
+    finally:
+        drained = server.drain()
+    assert drained

@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
+from inference.batching import Batcher
 from inference.calls import PUSHBACK_KEY, Answering
 from inference.contract.features import FEATURE_NAMES
 from inference.core import Request, Response
@@ -84,6 +85,12 @@ class Held(ServedModel):
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         super().__init__(stage.manifest, NoEngine(), stage.limits)
+        self.batcher = Batcher(
+            stage.predict,
+            max_batch_rows=stage.limits.max_batch_rows,
+            max_queue_rows=stage.limits.max_queue_rows,
+            observer=self.metrics,
+        )
 
     def predict(self, requests: Sequence[Request]) -> list[Answer]:
         return self._stage.predict(requests)

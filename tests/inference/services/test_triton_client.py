@@ -12,17 +12,11 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from inference.calls import Answering, name_of
 from inference.client import Client
 from inference.contract.features import FEATURE_NAMES
-from inference.metrics import CallMetrics
-from inference.services import open_inference
-from inference.services.model_infer import SERVICE, ModelInfer
-from inference.settings import ServerSettings
-from inference.transport.grpcio import GrpcioTransport
-from inference.transport.workers import Workers
-from tests.support.artifacts import BEHAVIOURS, probe_rows, write_artifact
-from tests.support.repositories import FolderModels
+from inference.services.model_infer import SERVICE
+from tests.support.artifacts import BEHAVIOURS, probe_rows
+from tests.support.repositories import damage, served_models, write_versions
 from tests.support.serving import served
 from tests.support.triton import Refusal, TritonClient, triton_client
 
@@ -199,27 +193,16 @@ def test_one_artifact_is_listed_and_not_controlled(client: TritonClient) -> None
         assert "allow_repository_control" in refused.value.message
 
 
-@pytest.fixture
-def controlled(tmp_path: Path) -> Iterator[TritonClient]:
-    write_artifact(tmp_path / "models" / "one", name="one")
-    write_artifact(tmp_path / "models" / "two", name="two")
-    models = FolderModels(tmp_path / "models")
-    models.load("one")
-    (tmp_path / "models" / "two" / "model.onnx").write_bytes(b"damaged")
-    settings = ServerSettings(port=0, allow_repository_control=True)
-    methods = open_inference.methods(models, settings, is_ready=lambda: True, control=models)
-    scoring = [ModelInfer(models, settings.limits)]
-    workers = Workers(2, 10)
-    metrics = CallMetrics([*map(name_of, methods), *map(name_of, scoring)])
-    answering = Answering(metrics, settings.limits.max_wait_seconds)
-    transport = GrpcioTransport(methods, scoring, answering, workers, settings)
-    port = transport.bind("127.0.0.1:0")
-    transport.start()
-    with triton_client(f"127.0.0.1:{port}") as client:
+@pytest.fixture(params=TRANSPORTS)
+def controlled(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TritonClient]:
+    for name in ("one", "two"):
+        write_versions(tmp_path, name, ["1"])
+    damage(tmp_path, "two", "1")
+    with (
+        served_models(tmp_path, allow_repository_control=True, transport=request.param) as server,
+        triton_client(server.address) as client,
+    ):
         yield client
-    transport.refuse_held()
-    transport.server.stop(None).wait()
-    workers.shutdown()
 
 
 def test_models_are_loaded_and_unloaded_where_that_is_allowed(controlled: TritonClient) -> None:

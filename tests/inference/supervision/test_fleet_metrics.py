@@ -70,7 +70,9 @@ def test_workers_come_and_go_and_their_counts_stay(fleet: FleetMetrics, pages: l
     pages[1].calls.inc(7)
     seen = scrape(fleet)
     assert (seen.total("calls_total"), seen.total("waiting")) == (27.0, 3.0)
+    fleet.leaving(1)
     pages[1].calls.inc(2)
+    assert scrape(fleet).total("calls_total") == 27, "asked no more, and not forgotten"
     fleet.left(1, pages[1].text())  # it drained, and told
     fleet.restarted()
     seen = scrape(fleet)

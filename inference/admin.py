@@ -1,0 +1,67 @@
+"""The admin's server: a port and threads of its own, so that a version can be read while all calling threads work."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+import grpc
+from grpc_reflection.v1alpha import reflection
+
+from inference.pb.playfuse.v1.model_admin_pb2_grpc import add_ModelAdminServicer_to_server
+from inference.services.model_admin import SERVICE, ModelAdmin
+from inference.transport.grpcio import cannot_listen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inference.repository.repository import Repository
+
+_THREADS: Final = 4
+_MAX_CALLS: Final = 64
+_MAX_MESSAGE_BYTES: Final = 64 * 1024
+
+
+class AdminServer:
+    """`ModelAdmin` and reflection.
+
+    Args:
+        repository: to change.
+        address: `host:port` to listen on; port 0 takes any free one.
+        interceptors: what every call goes through first: the check of roles.
+
+    Raises:
+        PlayfuseError: it cannot be listened on.
+    """
+
+    def __init__(
+        self, repository: Repository, address: str, *, interceptors: Sequence[grpc.ServerInterceptor] = ()
+    ) -> None:
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="admin")
+        self._server = grpc.server(
+            self._pool,
+            interceptors=list(interceptors),
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)],
+            maximum_concurrent_rpcs=_MAX_CALLS,
+        )
+        add_ModelAdminServicer_to_server(ModelAdmin(repository), self._server)
+        reflection.enable_server_reflection((SERVICE, reflection.SERVICE_NAME), self._server)
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise cannot_listen(address, "--admin-port") from error
+
+    def start(self) -> None:
+        """Take calls."""
+        # All threads now, not one more whenever two calls meet: a count that grows later would look like a leak.
+        together = threading.Barrier(_THREADS + 1)
+        for _ in range(_THREADS):
+            self._pool.submit(together.wait)
+        together.wait()
+        self._server.start()
+
+    def stop(self, grace_seconds: float) -> None:
+        """Take no more; let those under way finish."""
+        self._server.stop(grace_seconds).wait()
+        self._pool.shutdown()
