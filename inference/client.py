@@ -17,7 +17,7 @@ import grpc
 import numpy as np
 
 from inference.contract.errors import InvalidRequest, PlayfuseError
-from inference.core import WIRE_FLOAT32
+from inference.core import WIRE_FLOAT32, Priority
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.pb.playfuse.v1.player_behavior_pb2_grpc import PlayerBehaviorStub
 
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _KEEPALIVE_MS: Final = 30_000
+_PRIORITIES: Final = {
+    Priority.LIVE_MATCH: pb.PRIORITY_UNSPECIFIED,  # what most ask for takes no bytes
+    Priority.PREFETCH: pb.PRIORITY_PREFETCH,
+    Priority.ANALYTICS: pb.PRIORITY_ANALYTICS,
+}
 _FORMS: Final = {
     "rows": "numbers (players, features)",
     "features": "one number per player for each feature",
@@ -133,6 +138,10 @@ class Client:
         behaviours: Sequence[str] = (),
         nan_is_missing: bool = False,
         request_id: str = "",
+        priority: Priority = Priority.LIVE_MATCH,
+        model: str = "",
+        version: str = "",
+        routing_key: str = "",
     ) -> Prediction:
         """Predict for some players, given in exactly one of three forms.
 
@@ -143,12 +152,24 @@ class Client:
             behaviours: what to predict, in this order; empty: all.
             nan_is_missing: NaN in rows or features marks a missing value; otherwise the server refuses it.
             request_id: echoed, for logs.
+            priority: what the answer is for; under load the more urgent goes first.
+            model: which model to ask; empty: the server's own choice.
+            version: which version of it; empty: the live one.
+            routing_key: a player's or lobby's id: the same key always meets the same version while one is on trial.
 
         Raises:
             InvalidRequest: not exactly one form was given, or it cannot be sent: rows is no matrix, a number is none.
             CallFailed: with the gRPC status and the server's words.
         """
-        request = pb.PredictRequest(request_id=request_id, behaviours=behaviours, nan_is_missing=nan_is_missing)
+        request = pb.PredictRequest(
+            request_id=request_id,
+            behaviours=behaviours,
+            nan_is_missing=nan_is_missing,
+            model_name=model,
+            model_version=version,
+            priority=_PRIORITIES[priority],
+            routing_key=routing_key,
+        )
         given = [name for name, form in zip(_FORMS, (rows, features, histories), strict=True) if form is not None]
         if len(given) != 1:
             raise InvalidRequest("predict", got=", ".join(given) or "nothing", expected=f"one of {', '.join(_FORMS)}")

@@ -68,7 +68,11 @@ class Server:
         try:
             self._http = exposition.listen(
                 exposition.Exposition(
-                    metrics, self._models, self.meter, calls_in_flight=lambda: self._transport.calls_in_flight
+                    metrics,
+                    self._models,
+                    self.meter,
+                    calls_in_flight=lambda: self._transport.calls_in_flight,
+                    waiting_rows=lambda: self._transport.waiting_rows,
                 ),
                 settings.metrics_host,
                 settings.metrics_port,
