@@ -16,7 +16,9 @@ from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 if TYPE_CHECKING:
     from inference.models import ServedModel
 
-_MAX_SHAPES: Final = 1_024
+_MAX_SIZES: Final = 1_024
+_MAX_SHAPES_OF_A_SIZE: Final = 4
+"""Other behaviours or another priority make another shape of the same size."""
 _REQUEST_ID_TAG: Final = b"\n"
 """Field 1, length-delimited: the only field that is as different from call to call as the values."""
 _ONE_BYTE_LENGTH: Final = 0x80
@@ -29,6 +31,7 @@ class _Shape(NamedTuple):
     tail: bytes
     model: ServedModel
     asked: Request
+    max_request_id_bytes: int
 
 
 class Shapes:
@@ -40,26 +43,30 @@ class Shapes:
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
-        self._by_size: dict[int, _Shape] = {}
+        self._by_size: dict[int, tuple[_Shape, ...]] = {}
 
     def recognise(self, message: bytes) -> Asked | None:
         """What a message asks, if its shape is known."""
-        begin, request_id = 0, ""
+        begin = 0
         if message[:1] == _REQUEST_ID_TAG and len(message) > 2 and message[1] < _ONE_BYTE_LENGTH:
             begin = 2 + message[1]
-        shape = self._by_size.get(len(message) - begin)
-        if shape is None or not message.startswith(shape.head, begin) or not message.endswith(shape.tail):
+        for shape in self._by_size.get(len(message) - begin, ()):
+            head, tail, model, asked, max_request_id_bytes = shape
+            if message.startswith(head, begin) and message.endswith(tail):
+                break
+        else:
             return None
+        request_id = ""
         if begin:
+            if begin - 2 > max_request_id_bytes:  # the parser has a word for it, and for what is no text
+                return None
             try:
                 request_id = message[2:begin].decode()
-            except UnicodeDecodeError:  # the parser has a better word for it
+            except UnicodeDecodeError:
                 return None
-        asked = shape.asked
-        values = message[begin + len(shape.head) : len(message) - len(shape.tail)]
+        values = message[begin + len(head) : len(message) - len(tail)]
         return Asked(
-            shape.model,
-            Request(values, asked.rows, asked.columns, asked.nan_is_missing, request_id, 0, asked.priority),
+            model, Request(values, asked.rows, asked.columns, asked.nan_is_missing, request_id, 0, asked.priority)
         )
 
     def learn(self, message: bytes, parsed: pb.PredictRequest, asked: Asked) -> None:
@@ -77,8 +84,14 @@ class Shapes:
         plain.packed_rows.values = b"\xff" * count
         ones = plain.SerializeToString()
         head = zeros[: next(index for index, (a, b) in enumerate(zip(zeros, ones, strict=True)) if a != b)]
-        if len(self._by_size) >= _MAX_SHAPES:
+        if len(self._by_size) >= _MAX_SIZES:
             self._by_size.clear()
-        self._by_size[len(without_id)] = _Shape(
-            head, zeros[len(head) + count :], asked.model, asked.request._replace(values=b"", request_id="")
+        shape = _Shape(
+            head,
+            zeros[len(head) + count :],
+            asked.model,
+            asked.request._replace(values=b"", request_id=""),
+            asked.model.codec.max_request_id_bytes,
         )
+        others = self._by_size.get(len(without_id), ())
+        self._by_size[len(without_id)] = (shape, *others[: _MAX_SHAPES_OF_A_SIZE - 1])
