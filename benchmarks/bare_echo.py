@@ -1,7 +1,8 @@
-"""A grpcio server that does nothing: what the transport alone costs. `python -m benchmarks.bare_echo REPLY_BYTES`.
+"""A server that does nothing: what a transport alone costs. `python -m benchmarks.bare_echo REPLY_BYTES TRANSPORT`.
 
-The same transport options and number of threads as the real server; the method takes the request as bytes and returns
-stored bytes of the size of a real reply. Its thread pool is the standard one, as in grpcio's own examples.
+`native`: pygrpc-native's front, set up as the real server sets it up, every event answered at once. `grpcio`: the real
+server's options and number of threads; its thread pool is the standard one, as in grpcio's own examples. Both take the
+request as bytes and return stored bytes of the size of a real reply.
 """
 
 from __future__ import annotations
@@ -19,9 +20,21 @@ from inference.settings import ServerSettings
 from inference.transport.grpcio import options as transport_options
 
 
-def main() -> None:
+def native(reply: bytes) -> None:
+    from pygrpc_native import EVENT_CALL, NativeGrpcFront
+
+    methods = [(f"/{SERVICE}/Predict", False)]
+    front = NativeGrpcFront("127.0.0.1:0", methods, io_threads=1, call_details=True, metrics=True)
+    print(front.bound_port, flush=True)
+    front.start()
+    while (events := front.recv_batch_details(512)) is not None:
+        for event in events:
+            if event[0] == EVENT_CALL:
+                front.respond(event[1], reply)
+
+
+def grpcio(reply: bytes) -> None:
     settings = ServerSettings()
-    reply = bytes(int(sys.argv[1]))
 
     def predict(message: bytes, context: grpc.ServicerContext) -> bytes:
         return reply
@@ -33,6 +46,11 @@ def main() -> None:
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     server.start()
     server.wait_for_termination()
+
+
+def main() -> None:
+    reply = bytes(int(sys.argv[1]))
+    {"native": native, "grpcio": grpcio}[sys.argv[2]](reply)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Measures the server: `python -m benchmarks.serving`, results in `benchmarks/results/serving.json`.
 
-1. Throughput and latency beside a bare grpcio echo in the same run: the same transport options, the same message sizes,
-   the server on core 0, the client on core 1, taking turns, medians over the turns; and CPU time per request, which
+1. Each transport beside a bare echo on that transport in the same run: the same options, the same message sizes, the
+   server on core 0, the client on core 1, taking turns, medians over the turns; and CPU time per request, which
    tells the same where other work shares the machine.
 2. p99 against p50 at half of the peak load.
 3. Start to ready, resident memory; 10,000 requests from 64 threads checked by value; SIGTERM under load.
@@ -53,7 +53,11 @@ CASES: Final = {
     "64 players, 64 in flight": (64, Load(4, 16), 8_000),
 }
 """Name → players per request, how they are sent, requests per turn."""
+TRANSPORTS: Final = {"native": 4, "grpcio": 1}
+"""Name → how many times as many requests a turn is long: the faster the transport, the more it takes to tell."""
 TURNS: Final = 5
+OVERLOAD: Final = Load(64, 64)
+OVERLOAD_TIMES: Final = 3.0
 STARTS: Final = 5
 CALLERS: Final = 64
 CHECKED_REQUESTS: Final = 10_000
@@ -71,11 +75,13 @@ def on_core(core: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def echo(reply_bytes: int) -> Iterator[tuple[int, int]]:
+def echo(reply_bytes: int, transport: str) -> Iterator[tuple[int, int]]:
     """A bare server; its port and process id."""
     with on_core(SERVER_CORE):
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.bare_echo", str(reply_bytes)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "benchmarks.bare_echo", str(reply_bytes), transport],
+            stdout=subprocess.PIPE,
+            text=True,
         )
     try:
         assert process.stdout is not None
@@ -86,10 +92,10 @@ def echo(reply_bytes: int) -> Iterator[tuple[int, int]]:
 
 
 @contextlib.contextmanager
-def playfuse(artifact: Path, folder: Path) -> Iterator[ServerProcess]:
+def playfuse(artifact: Path, folder: Path, transport: str) -> Iterator[ServerProcess]:
     """The real server."""
     with on_core(SERVER_CORE):
-        server = server_process.start([str(artifact)], folder / "server.log")
+        server = server_process.start([str(artifact), "--transport", transport], folder / "server.log")
     try:
         yield server
     finally:
@@ -113,17 +119,19 @@ def turn(port: int, pid: int, message: bytes, requests: int, load: Load) -> dict
     return {**asdict(measured), "cpu_us_per_request": 1e6 * cpu_seconds / requests}
 
 
-def beside_the_echo(server: ServerProcess, engine: Engine, players: int, load: Load, requests: int) -> dict[str, Any]:
+def beside_the_echo(
+    server: ServerProcess, engine: Engine, transport: str, players: int, load: Load, requests: int, turns_wanted: int
+) -> dict[str, Any]:
     """The real server and the bare one in turns; medians and their ratio."""
     rows = np.random.default_rng(0).exponential(2.0, size=(players, engine.features)).astype(np.float32)
     message = packed(rows).SerializeToString()
     reply_bytes = _reply_bytes(server, message)
     turns: dict[str, list[dict[str, float]]] = {"echo": [], "playfuse": []}
-    with echo(reply_bytes) as (echo_port, echo_pid):
+    with echo(reply_bytes, transport) as (echo_port, echo_pid):
         sides = {"echo": (echo_port, echo_pid), "playfuse": (int(server.address.rpartition(":")[2]), server.pid)}
         for port, pid in sides.values():
             turn(port, pid, message, requests // 4, load)
-        for number in range(TURNS):
+        for number in range(turns_wanted):
             for side in sorted(sides, reverse=bool(number % 2)):
                 port, pid = sides[side]
                 before = answered_well(server)
@@ -154,13 +162,13 @@ def _reply_bytes(server: ServerProcess, message: bytes) -> int:
         return len(call(message, timeout=30))
 
 
-def at_half_load(server: ServerProcess, engine: Engine, peak_per_second: float) -> dict[str, float]:
+def at_half_load(server: ServerProcess, engine: Engine, peak_per_second: float, turns: int) -> dict[str, float]:
     """Latencies of 64-player requests sent evenly at half of what the server can take."""
     rows = np.random.default_rng(0).exponential(2.0, size=(64, engine.features)).astype(np.float32)
     port = int(server.address.rpartition(":")[2])
     load = Load(4, 4, per_second=peak_per_second / 2)
     message = packed(rows).SerializeToString()
-    seen = [send(port, message, round(peak_per_second), load, core=CLIENT_CORE) for _ in range(TURNS)]
+    seen = [send(port, message, round(peak_per_second), load, core=CLIENT_CORE) for _ in range(turns)]
     p50, p99 = (statistics.median(getattr(m, name) for m in seen) for name in ("p50_ms", "p99_ms"))
     return {"requests_per_second": peak_per_second / 2, "p50_ms": p50, "p99_ms": p99, "p99_over_p50": p99 / p50}
 
@@ -177,9 +185,9 @@ def starts(artifact: Path, folder: Path) -> dict[str, float]:
     return {"ready_seconds": statistics.median(seconds), "resident_mib": statistics.median(resident)}
 
 
-def stopping(artifact: Path, folder: Path, engine: Engine) -> dict[str, Any]:
+def stopping(artifact: Path, folder: Path, engine: Engine, transport: str) -> dict[str, Any]:
     """SIGTERM while 16 callers keep it busy."""
-    server = server_process.start([str(artifact)], folder / "stop.log")
+    server = server_process.start([str(artifact), "--transport", transport], folder / "stop.log")
     ended, exit_code = outcomes_while_stopping(
         server.address, engine.features, server.stop, threads=16, answers_before=2_000
     )
@@ -187,9 +195,61 @@ def stopping(artifact: Path, folder: Path, engine: Engine) -> dict[str, Any]:
     return {"exit_code": exit_code, "answered": ended["OK"], "told_to_go_elsewhere": ended["UNAVAILABLE"], "lost": lost}
 
 
+def one_transport(artifact: Path, folder: Path, engine: Engine, transport: str, turns: int) -> dict[str, Any]:
+    """Everything that is measured once per transport."""
+    cases = {}
+    with playfuse(artifact, folder, transport) as server:
+        for name, (players, load, requests) in CASES.items():
+            console.print(f"{transport}: {name}")
+            requests *= TRANSPORTS[transport]
+            cases[name] = beside_the_echo(server, engine, transport, players, load, requests, turns)
+        peak = cases["64 players, 64 in flight"]["playfuse"]["requests_per_second"]
+        console.print(f"{transport}: half load, overload, identity, SIGTERM")
+        half = at_half_load(server, engine, peak, turns)
+        over = overloaded(server, engine, peak)
+        wrong = wrong_replies(server.address, engine, requests=CHECKED_REQUESTS, threads=CALLERS)
+        resident = psutil.Process(server.pid).memory_info().rss / 2**20
+    return {
+        "cases": cases,
+        "half_load": half,
+        "overload": over,
+        "identity": {"requests": CHECKED_REQUESTS, "threads": CALLERS, "wrong": wrong},
+        "resident_mib_after_load": resident,
+        "sigterm": stopping(artifact, folder, engine, transport),
+    }
+
+
+def overloaded(server: ServerProcess, engine: Engine, peak_per_second: float) -> dict[str, float]:
+    """64-player requests over many connections, three times as many as the server can take.
+
+    h2load sends them at a fixed rate as long as a stream is free; how many were answered is told by the server.
+    """
+    rows = np.random.default_rng(0).exponential(2.0, size=(64, engine.features)).astype(np.float32)
+    message = packed(rows).SerializeToString()
+    process = psutil.Process(server.pid)
+    offered = OVERLOAD_TIMES * peak_per_second
+    load = Load(OVERLOAD.connections, OVERLOAD.streams, per_second=offered)
+    port = int(server.address.rpartition(":")[2])
+    resident = process.memory_info().rss
+    before = answered_well(server)
+    requests = round(2 * offered)
+    measured = send(port, message, requests, load, core=CLIENT_CORE)
+    answered = answered_well(server) - before
+    goodput = measured.requests_per_second * answered / requests
+    return {
+        "offered_per_second": offered,
+        "answered_share": answered / requests,
+        "goodput_per_second": goodput,
+        "goodput_over_peak": goodput / peak_per_second,
+        "p99_ms": measured.p99_ms,
+        "resident_growth_mib": (process.memory_info().rss - resident) / 2**20,
+    }
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure the server beside a bare grpcio echo.")
+    parser = argparse.ArgumentParser(description="Measure the server beside bare echoes.")
     parser.add_argument("artifact", nargs="?", type=Path, default=demo_artifact(), help="default: the demo model")
+    parser.add_argument("--turns", type=int, default=TURNS, help="of every case; fewer for trying out")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     loaded, engine = engines.load(arguments.artifact)
@@ -202,21 +262,14 @@ def main() -> None:
             "behaviours": engine.behaviours,
             "bytes": len(loaded.model),
         },
-        "cases": {},
     }
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        with playfuse(arguments.artifact, folder) as server:
-            for name, (players, load, requests) in CASES.items():
-                console.print(f"measuring {name}")
-                results["cases"][name] = beside_the_echo(server, engine, players, load, requests)
-            peak = results["cases"]["64 players, 64 in flight"]["playfuse"]["requests_per_second"]
-            results["half_load"] = at_half_load(server, engine, peak)
-            results["resident_mib_after_load"] = psutil.Process(server.pid).memory_info().rss / 2**20
-            wrong = wrong_replies(server.address, engine, requests=CHECKED_REQUESTS, threads=CALLERS)
-            results["identity"] = {"requests": CHECKED_REQUESTS, "threads": CALLERS, "wrong": wrong}
+        results["transports"] = {
+            transport: one_transport(arguments.artifact, folder, engine, transport, arguments.turns)
+            for transport in TRANSPORTS
+        }
         results["start"] = starts(arguments.artifact, folder)
-        results["sigterm"] = stopping(arguments.artifact, folder, engine)
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")
     console.print(f"wrote {arguments.out}")
 

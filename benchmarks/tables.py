@@ -193,7 +193,24 @@ def telemetry(results: dict[str, Any]) -> str:
 
 
 def serving(results: dict[str, Any]) -> str:
-    """The server beside a bare echo, then what was checked on the way."""
+    """Each transport beside its bare echo, then what was checked on the way."""
+    if "transports" not in results:  # measured before there were two
+        results = {**results, "transports": {"grpcio": results}}
+    model, start = results["model"], results["start"]
+    intro = (
+        f"The whole server with the {model['name']} model ({model['features']} features, {model['behaviours']} "
+        f"behaviours, {model['bytes']:,} bytes) beside a server that only echoes, on the same transport with the same "
+        f"options and message sizes; server on one core, client on the other; {results['machine']}; medians of turns. "
+        f"CPU per request: echo / playfuse. Start to ready {start['ready_seconds']:.2f} s, resident "
+        f"{start['resident_mib']:.0f} MiB."
+    )
+    parts = [intro]
+    for name, measured in results["transports"].items():
+        parts += [f"**{name}**", _served_beside_echo(measured["cases"]), _served_checked(measured)]
+    return "\n\n".join(parts)
+
+
+def _served_beside_echo(cases: dict[str, Any]) -> str:
     rows = [
         (
             name,
@@ -204,28 +221,29 @@ def serving(results: dict[str, Any]) -> str:
             f"{case['playfuse']['p50_ms']:.2f} / {case['playfuse']['p99_ms']:.2f}",
             f"{case['echo']['cpu_us_per_request']:.0f} / {case['playfuse']['cpu_us_per_request']:.0f}",
         )
-        for name, case in results["cases"].items()
+        for name, case in cases.items()
     ]
-    model, half, start = results["model"], results["half_load"], results["start"]
-    identity, sigterm = results["identity"], results["sigterm"]
     header = ("load", "echo, requests/s", "playfuse", "ratio", "echo p50 / p99 ms", "playfuse p50 / p99 ms", "CPU µs")
-    intro = (
-        f"The whole server with the {model['name']} model ({model['features']} features, {model['behaviours']} "
-        f"behaviours, {model['bytes']:,} bytes) beside a grpcio server that only echoes, with the same transport "
-        f"options and message sizes; server on one core, client on the other; {results['machine']}; medians of turns. "
-        "CPU per request: echo / playfuse."
-    )
-    checked = (
+    return _table(header, rows)
+
+
+def _served_checked(measured: dict[str, Any]) -> str:
+    half, identity, sigterm = measured["half_load"], measured["identity"], measured["sigterm"]
+    lines = [
         f"- 64 players per request at half of the peak load: p50 {half['p50_ms']:.2f} ms, p99 {half['p99_ms']:.2f} ms, "
         f"{half['p99_over_p50']:.1f} times as long.",
-        f"- Start to ready {start['ready_seconds']:.2f} s; resident {start['resident_mib']:.0f} MiB, "
-        f"{results['resident_mib_after_load']:.0f} MiB after the load.",
         f"- {identity['requests']:,} requests of 1 to 64 players from {identity['threads']} threads, checked by value: "
-        f"{identity['wrong']} wrong.",
+        f"{identity['wrong']} wrong; resident after the load {measured['resident_mib_after_load']:.0f} MiB.",
         f"- SIGTERM under load: {sigterm['answered']:,} calls answered, {sigterm['told_to_go_elsewhere']} late ones "
         f"told UNAVAILABLE, {sigterm['lost']} lost, exit code {sigterm['exit_code']}.",
-    )
-    return "\n\n".join([intro, _table(header, rows), "\n".join(checked)])
+    ]
+    if over := measured.get("overload"):
+        lines.append(
+            f"- {over['offered_per_second']:,.0f} requests/s offered, three times the peak: answered "
+            f"{over['goodput_over_peak']:.0%} of the peak, p99 {over['p99_ms']:.0f} ms, memory "
+            f"{over['resident_growth_mib']:+.0f} MiB."
+        )
+    return "\n".join(lines)
 
 
 def swaps(results: dict[str, Any]) -> str:

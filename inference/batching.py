@@ -133,9 +133,11 @@ class Batcher:
         job = _Job(request, now if arrived_seconds is None else arrived_seconds, is_wanted)
         with self._lock:
             self._admit(request, now, deadline_seconds)
-            job.entry = self._queue.add(job, request.rows, deadline_seconds, request.priority)
-            if not self._busy:
+            if self._busy:
+                job.entry = self._queue.add(job, request.rows, deadline_seconds, request.priority)
+            else:
                 self._busy = job.leads = True
+                job.state = _State.TAKEN
         if job.leads:
             if self._others_are_coming():
                 os.sched_yield()
@@ -190,19 +192,24 @@ class Batcher:
     def _lead(self, leader: _Job) -> None:
         """Run batch after batch until the leader's own request is answered, mostly the first. Then hand over."""
         try:
+            if leader.state is _State.TAKEN:  # it found the engine idle and never had to queue
+                self._run_next(leader)
             while leader.state is _State.WAITING:
                 self._run_next()
         finally:
             self._hand_over(leader)
 
-    def _run_next(self) -> None:
-        """One batch, whatever happens to it."""
+    def _run_next(self, leader: _Job | None = None) -> None:
+        """One batch, whatever happens to it; with a leader that is not in the queue."""
         now = time.monotonic()
+        late: list[_Job] = []
+        jobs = [] if leader is None else [leader]
         with self._lock:
-            late = [entry.item for entry in self._queue.expire(now)]
-            jobs = [entry.item for entry in self._queue.take()]
-            for job in jobs:
-                job.state = _State.TAKEN
+            if self._queue.rows:
+                late = [entry.item for entry in self._queue.expire(now)]
+                for entry in self._queue.take(0 if leader is None else leader.request.rows):
+                    entry.item.state = _State.TAKEN
+                    jobs.append(entry.item)
         try:
             if late:
                 self._settle(late, [DeadlineMissed(PASSED) for _ in late])

@@ -17,7 +17,7 @@ import grpc
 import numpy as np
 
 from inference.contract.errors import InvalidRequest, PlayfuseError
-from inference.core import WIRE_FLOAT32
+from inference.core import WIRE_FLOAT32, Priority
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.pb.playfuse.v1.player_behavior_pb2_grpc import PlayerBehaviorStub
 from inference.security.channel import ClientTls, authorization, connect
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _KEEPALIVE_MS: Final = 30_000
+_PRIORITIES: Final = {
+    Priority.LIVE_MATCH: pb.PRIORITY_UNSPECIFIED,  # what most ask for takes no bytes
+    Priority.PREFETCH: pb.PRIORITY_PREFETCH,
+    Priority.ANALYTICS: pb.PRIORITY_ANALYTICS,
+}
 _FORMS: Final = {
     "rows": "numbers (players, features)",
     "features": "one number per player for each feature",
@@ -152,6 +157,7 @@ class Client:
         behaviours: Sequence[str] = (),
         nan_is_missing: bool = False,
         request_id: str = "",
+        priority: Priority = Priority.LIVE_MATCH,
         model_name: str = "",
         model_version: str = "",
         routing_key: str = "",
@@ -165,6 +171,7 @@ class Client:
             behaviours: what to predict, in this order; empty: all.
             nan_is_missing: NaN in rows or features marks a missing value; otherwise the server refuses it.
             request_id: echoed, for logs.
+            priority: what the answer is for; under load the more urgent goes first.
             model_name: which model to ask; empty: the server's only one, or its default.
             model_version: which version of it; empty: the live one, or the one on trial for this key.
             routing_key: who is asked about: while a version is on trial, the same key always meets the same version.
@@ -179,6 +186,7 @@ class Client:
             nan_is_missing=nan_is_missing,
             model_name=model_name,
             model_version=model_version,
+            priority=_PRIORITIES[priority],
             routing_key=routing_key,
         )
         given = [name for name, form in zip(_FORMS, (rows, features, histories), strict=True) if form is not None]

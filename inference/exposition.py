@@ -56,7 +56,8 @@ class Exposition(Collector):
         metrics: counters of the calls.
         models: what is served, each with its own counters.
         meter: energy of this process.
-        calls_in_flight: calls that threads are handling now.
+        calls_in_flight: calls that are being handled now.
+        waiting_rows: players that wait in the transport, before any model's batcher.
         more: families of other parts.
     """
 
@@ -67,6 +68,7 @@ class Exposition(Collector):
         meter: Meter,
         *,
         calls_in_flight: Callable[[], int],
+        waiting_rows: Callable[[], int] = lambda: 0,
         more: Callable[[], Iterable[Metric]] = tuple,
     ) -> None:
         self._metrics = metrics
@@ -74,6 +76,7 @@ class Exposition(Collector):
         self._meter = meter
         self._calls_in_flight = calls_in_flight
         self._more = more
+        self._waiting_rows = waiting_rows
 
     def collect(self) -> Iterable[Metric]:
         """All families, in the order of `docs/operations.md`."""
@@ -95,6 +98,11 @@ class Exposition(Collector):
         yield seconds
         yield GaugeMetricFamily(
             "playfuse_requests_in_flight", "Calls being handled now.", value=self._calls_in_flight()
+        )
+        yield GaugeMetricFamily(
+            "playfuse_transport_queue_rows",
+            "Players that wait in the native transport for its next runs.",
+            value=self._waiting_rows(),
         )
         rejected = CounterMetricFamily(
             "playfuse_rejected", "Calls that were not computed, by reason.", labels=["reason"]

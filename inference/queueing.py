@@ -59,16 +59,16 @@ class _Class(Generic[Item]):
     def __init__(self, share: int, max_rows: int) -> None:
         self.share = share
         self.max_rows = max_rows
-        self.heap: list[Entry[Item]] = []
+        self.heap: list[tuple[float, int, Entry[Item]]] = []
         self.entries = 0
         self.rows = 0
         self.credit_rows = 0.0
 
     def first(self) -> Entry[Item] | None:
         heap = self.heap
-        while heap and not heap[0].is_waiting:
+        while heap and not heap[0][2].is_waiting:
             heapq.heappop(heap)
-        return heap[0] if heap else None
+        return heap[0][2] if heap else None
 
     def leave(self, entry: Entry[Item]) -> None:
         entry.is_waiting = False
@@ -78,7 +78,7 @@ class _Class(Generic[Item]):
             self.heap.clear()
             self.credit_rows = 0.0  # what is not waiting saves nothing up
         elif len(self.heap) > 2 * self.entries + 64:
-            self.heap = [waiting for waiting in self.heap if waiting.is_waiting]
+            self.heap = [waiting for waiting in self.heap if waiting[2].is_waiting]
             heapq.heapify(self.heap)
 
 
@@ -134,7 +134,7 @@ class Queue(Generic[Item]):
         """Let a request wait; whether it may was asked before (`admit`)."""
         its = self._classes[priority]
         entry = Entry(item, rows, deadline_seconds, priority, next(self._order))
-        heapq.heappush(its.heap, entry)
+        heapq.heappush(its.heap, (deadline_seconds, entry.order, entry))
         its.entries += 1
         its.rows += rows
         self.rows += rows
@@ -149,12 +149,15 @@ class Queue(Generic[Item]):
         """The earliest deadline of the most urgent class that waits; it stays where it is."""
         return next((entry for its in self._classes if (entry := its.first()) is not None), None)
 
-    def take(self) -> list[Entry[Item]]:
-        """The next run: as many as fit, one request at least where one waits.
+    def take(self, taken_rows: int = 0) -> list[Entry[Item]]:
+        """The next run: as many as fit, one request at least where one waits and nothing is taken.
 
         Within a class nobody is overtaken for being larger.
+
+        Args:
+            taken_rows: players of the run that are not from here.
         """
-        max_rows = self._max_batch_rows
+        max_rows = self._max_batch_rows - taken_rows
         taken: list[Entry[Item]] = []
         if not self.rows:
             return taken

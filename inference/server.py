@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from inference.settings import ServerSettings
 
 _LOG = logging.getLogger(__name__)
+_GC_THRESHOLD: Final = 50_000
 _METER_PERIOD_SECONDS: Final = 60.0
 """An energy counter must be read before it comes round, scraped or not."""
 
@@ -93,7 +94,12 @@ class Server:
                 )
                 more = lambda: families(repository)  # noqa: E731
             self._exposition = exposition.Exposition(
-                metrics, self._models, self.meter, calls_in_flight=lambda: self._transport.calls_in_flight, more=more
+                metrics,
+                self._models,
+                self.meter,
+                calls_in_flight=lambda: self._transport.calls_in_flight,
+                waiting_rows=lambda: self._transport.waiting_rows,
+                more=more,
             )
             self._http = exposition.listen(self._exposition, settings.metrics_host, settings.metrics_port)
         except BaseException:
@@ -139,6 +145,8 @@ class Server:
         # What lives now lives as long as the server: never look through it for garbage again.
         gc.collect()
         gc.freeze()
+        # A burst makes hundreds of short-lived tuples, none in a cycle: looking after every 700th costs more than them.
+        gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
 
     def drain(self) -> bool:
         """Stop taking calls, answer all that were taken, close everything; whether all were answered in time.

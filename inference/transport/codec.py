@@ -36,6 +36,7 @@ class Codec:
 
     def __init__(self, manifest: Manifest, limits: Limits) -> None:
         self._limits = limits
+        self.max_request_id_bytes = limits.max_request_id_bytes
         self._features = manifest.features
         self._behaviours = manifest.behaviour_names
         self._behaviour_column = {name: column for column, name in enumerate(self._behaviours)}

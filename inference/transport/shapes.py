@@ -13,7 +13,9 @@ from inference.calls import Asked
 from inference.core import Request
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 
-_MAX_SHAPES: Final = 1_024
+_MAX_SIZES: Final = 1_024
+_MAX_SHAPES_OF_A_SIZE: Final = 4
+"""Other behaviours or another priority make another shape of the same size."""
 _REQUEST_ID_TAG: Final = b"\n"
 """Field 1, length-delimited: the only field that is as different from call to call as the values."""
 _ONE_BYTE_LENGTH: Final = 0x80
@@ -26,6 +28,7 @@ class _Shape(NamedTuple):
     head: bytes
     tail: bytes
     asked: Asked
+    max_request_id_bytes: int
 
 
 class ShapeStore:
@@ -41,28 +44,31 @@ class ShapeStore:
         self.generation = generation
         self._id_tag = id_tag
         self._tags_before_id = tags_before_id
-        self._by_size: dict[int, _Shape] = {}
+        self._by_size: dict[int, tuple[_Shape, ...]] = {}
 
     def recognise(self, message: bytes) -> Asked | None:
         """What a message asks, if its shape is known."""
         begin, end = self.id_field(message)
-        shape = self._by_size.get(len(message) - end + begin)
-        if (
-            shape is None
-            or begin != len(shape.before)
-            or not message.startswith(shape.before)
-            or not message.startswith(shape.head, end)
-            or not message.endswith(shape.tail)
-        ):
+        for shape in self._by_size.get(len(message) - end + begin, ()):
+            before, head, tail, (model, asked, timeout_seconds), max_request_id_bytes = shape
+            if (
+                len(before) == begin
+                and message.startswith(head, end)
+                and message.startswith(before)
+                and message.endswith(tail)
+            ):
+                break
+        else:
             return None
         request_id = ""
         if begin != end:
+            if end - begin - 2 > max_request_id_bytes:  # the parser has a word for it, and for what is no text
+                return None
             try:
                 request_id = message[begin + 2 : end].decode()
-            except UnicodeDecodeError:  # the parser has a better word for it
+            except UnicodeDecodeError:
                 return None
-        model, asked, timeout_seconds = shape.asked
-        values = message[end + len(shape.head) : len(message) - len(shape.tail)]
+        values = message[end + len(head) : len(message) - len(tail)]
         return Asked(
             model,
             Request(values, asked.rows, asked.columns, asked.nan_is_missing, request_id, 0, asked.priority, asked.form),
@@ -71,11 +77,13 @@ class ShapeStore:
 
     def remember(self, before: bytes, head: bytes, tail: bytes, asked: Asked) -> None:
         """Keep a shape, of which `asked` is one example."""
-        if len(self._by_size) >= _MAX_SHAPES:
+        if len(self._by_size) >= _MAX_SIZES:
             self._by_size.clear()
         size = len(before) + len(head) + len(asked.request.values) + len(tail)
         example = asked._replace(request=asked.request._replace(values=b"", request_id=""))
-        self._by_size[size] = _Shape(before, head, tail, example)
+        shape = _Shape(before, head, tail, example, asked.model.codec.max_request_id_bytes)
+        others = self._by_size.get(size, ())
+        self._by_size[size] = (shape, *others[: _MAX_SHAPES_OF_A_SIZE - 1])
 
     def id_field(self, message: bytes) -> tuple[int, int]:
         """Where the request id's field begins and ends; the same twice where it is not in its usual place."""

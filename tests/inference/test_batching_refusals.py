@@ -64,14 +64,14 @@ def test_who_leaves_while_the_run_is_on_is_told_once_and_harms_nobody() -> None:
 
     def hurried_waits() -> bool:
         """Asked by the first leader before it takes along what waits."""
-        return until(lambda: scene.batcher.waiting_rows == 2, seconds=PATIENCE_SECONDS)
+        return until(lambda: scene.batcher.waiting_rows == 1, seconds=PATIENCE_SECONDS)
 
     scene = Scene(others_are_coming=hurried_waits)
     leader = scene.call("leader")
     assert until(lambda: leader.running(), seconds=PATIENCE_SECONDS)
     hurried = scene.call("hurried", deadline_seconds=time.monotonic() + 2.0)
     assert scene.gate.entered.acquire(timeout=PATIENCE_SECONDS)
-    assert scene.gate.batches == [["hurried", "leader"]]
+    assert scene.gate.batches == [["leader", "hurried"]]
     with pytest.raises(DeadlineMissed, match="while the request waited"):
         hurried.result(PATIENCE_SECONDS)
     scene.close()

@@ -25,10 +25,6 @@ def test_a_request_that_could_never_be_run_is_refused_at_start(larger: str) -> N
         Limits(**{"max_rows_per_request": 100, "max_batch_rows": 200, "max_queue_rows": 200, larger: 99})
 
 
-class WithTransport(ServerSettings):
-    transport: str = "native"
-
-
 @pytest.mark.parametrize(
     ("asked", "name"),
     [
@@ -38,9 +34,9 @@ class WithTransport(ServerSettings):
 )
 def test_the_native_transport_is_not_asked_for_what_only_grpcio_can_do(asked: dict[str, object], name: str) -> None:
     with pytest.raises(ValidationError, match=rf"transport is native, which has no {name}; expected transport grpcio"):
-        WithTransport.model_validate(asked)
-    assert WithTransport.model_validate({**asked, "transport": "auto"}).needs_grpcio
-    assert not WithTransport().needs_grpcio
+        ServerSettings.model_validate({**asked, "transport": "native"})
+    assert ServerSettings.model_validate({**asked, "transport": "auto"}).needs_grpcio
+    assert not ServerSettings().needs_grpcio
 
 
 def settings_table() -> str:

@@ -208,3 +208,14 @@ def test_values_that_only_look_like_the_last_field_are_not_learnt() -> None:
     content = plain().SerializeToString() + b"\x7a\x18" + VALUES.tobytes()
     infer.decode(content)
     assert infer.quick(content) is None
+
+
+def test_a_known_shape_takes_no_longer_id_than_the_parser() -> None:
+    limits = Limits(max_rows_per_request=4, max_request_id_bytes=4)
+    infer = ModelInfer(OneModel(ServedModel(MANIFEST, Engine.from_bytes(MODEL), limits)), limits)
+    infer.decode(plain(id="four").SerializeToString())
+    assert infer.quick(plain(id="4444").SerializeToString()) is not None
+    too_long = plain(id="fifth").SerializeToString()
+    assert infer.quick(too_long) is None
+    with pytest.raises(InvalidRequest, match="id: got 5 bytes, expected at most 4"):
+        infer.decode(too_long)

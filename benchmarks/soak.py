@@ -1,0 +1,175 @@
+"""Mixed load for a long time: `python -m benchmarks.soak --minutes 20`, results in `benchmarks/results/soak.json`.
+
+Callers in threads send lobbies and single players of all three priorities, some with session histories, some faulty,
+some with deadlines that cannot be met, and look at what they get. Meanwhile the server's memory, threads and file
+descriptors are sampled. The verdict compares the last third of the samples with the second: the first is warm-up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import psutil
+
+from inference import engine as engines
+from inference.cli import demo_artifact
+from inference.client import CallFailed, Client, History
+from inference.console import console
+from inference.core import Priority
+from playfuse import server_process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inference.engine import Engine
+
+RESULTS: Final = Path(__file__).parent / "results" / "soak.json"
+CALLERS: Final = 12
+SAMPLES: Final = 240
+MAX_GROWTH_MIB: Final = 4.0
+_EXPECTED: Final = {"OK", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "IMPATIENT"}
+_HURRY_SECONDS: Final = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the server's process held at one moment."""
+
+    resident_mib: float
+    threads: int
+    descriptors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What changed from the second third of the samples to the last, and whether that is nothing."""
+
+    resident_growth_mib: float
+    thread_growth: float
+    descriptor_growth: float
+    unexpected: int
+    wrong: int
+    steady: bool
+
+
+def verdict(samples: Sequence[Sample], ended: Counter[str]) -> Verdict:
+    """Judge the samples and how the calls ended.
+
+    Args:
+        samples: in order, three at least.
+        ended: calls by gRPC status; `wrong` counts those answered with other values than their own.
+    """
+    third = len(samples) // 3
+
+    def growth(field: str) -> float:
+        middle, last = (
+            statistics.median(getattr(sample, field) for sample in part)
+            for part in (samples[third : 2 * third], samples[2 * third :])
+        )
+        return float(last - middle)
+
+    grown = growth("resident_mib"), growth("threads"), growth("descriptors")
+    unexpected = sum(count for status, count in ended.items() if status not in _EXPECTED | {"wrong"})
+    steady = grown[0] <= MAX_GROWTH_MIB and max(grown[1:]) <= 0 and not unexpected and not ended["wrong"]
+    return Verdict(*grown, unexpected=unexpected, wrong=ended["wrong"], steady=steady)
+
+
+def _call(client: Client, engine: Engine, rng: np.random.Generator) -> str:
+    rows = rng.exponential(3.0, (int(rng.choice([1, 1, 2, 16, 64])), engine.features)).astype(np.float32)
+    kind = rng.random()
+    try:
+        if kind < 0.02:
+            client.predict(rows=np.full_like(rows, np.nan))
+            return "wrong"
+        if kind < 0.05:
+            client.predict(histories=[History([1_750_000_000], [int(rng.integers(60, 7_200))])])
+            return "OK"
+        answer = client.predict(rows=rows, priority=Priority(int(rng.integers(3))), request_id=f"{kind:.6f}")
+    except CallFailed as error:
+        return error.code.name
+    same = np.allclose(answer.values, engine.run(rows), rtol=1e-4, atol=1e-5)
+    return "OK" if same and answer.request_id == f"{kind:.6f}" else "wrong"
+
+
+def _caller(address: str, engine: Engine, stop: threading.Event, ended: Counter[str], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mine: Counter[str] = Counter()
+    while not stop.is_set():
+        # A new connection now and then, and one caller in a hurry: what they leave behind would show.
+        impatient = rng.random() < 0.1
+        with Client(address, timeout_seconds=_HURRY_SECONDS if impatient else 5.0, max_attempts=1) as client:
+            for _ in range(200):
+                status = _call(client, engine, rng)
+                # Who takes back call after call is disconnected by the native front (HTTP/2 rapid reset).
+                mine["IMPATIENT" if impatient and status == "UNAVAILABLE" else status] += 1
+                if stop.is_set():
+                    break
+    ended.update(mine)
+
+
+def soak(artifact: Path, transport: str, seconds: float) -> dict[str, Any]:
+    """Load one server for so long."""
+    _, engine = engines.load(artifact)
+    ended: Counter[str] = Counter()
+    stop = threading.Event()
+    with tempfile.TemporaryDirectory() as folder:
+        server = server_process.start([str(artifact), "--transport", transport], Path(folder) / "server.log")
+        try:
+            callers = [
+                threading.Thread(target=_caller, args=(server.address, engine, stop, ended, seed))
+                for seed in range(CALLERS)
+            ]
+            for caller in callers:
+                caller.start()
+            samples = []
+            process = psutil.Process(server.pid)
+            for _ in range(SAMPLES):
+                time.sleep(seconds / SAMPLES)
+                with process.oneshot():
+                    resident = process.memory_info().rss / 2**20
+                    samples.append(Sample(resident, process.num_threads(), process.num_fds()))
+            stop.set()
+            for caller in callers:
+                caller.join()
+        finally:
+            stop.set()
+            code = server.stop()
+    judged = verdict(samples, ended)
+    return {
+        "transport": transport,
+        "minutes": seconds / 60,
+        "calls": dict(ended),
+        "exit_code": code,
+        "first": asdict(samples[0]),
+        "last": asdict(samples[-1]),
+        "verdict": asdict(judged),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Load a server for long and look for what grows.")
+    parser.add_argument("artifact", nargs="?", type=Path, default=demo_artifact(), help="default: the demo model")
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--transport", choices=["native", "grpcio"], default="native")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    result = soak(arguments.artifact, arguments.transport, 60 * arguments.minutes)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    console.print(result["verdict"])
+    if not result["verdict"]["steady"] or result["exit_code"]:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
