@@ -14,6 +14,8 @@ from inference.services.model_admin import SERVICE, ModelAdmin
 from inference.transport.grpcio import cannot_listen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from inference.repository.repository import Repository
 
 _THREADS: Final = 4
@@ -27,15 +29,19 @@ class AdminServer:
     Args:
         repository: to change.
         address: `host:port` to listen on; port 0 takes any free one.
+        interceptors: what every call goes through first: the check of roles.
 
     Raises:
         PlayfuseError: it cannot be listened on.
     """
 
-    def __init__(self, repository: Repository, address: str) -> None:
+    def __init__(
+        self, repository: Repository, address: str, *, interceptors: Sequence[grpc.ServerInterceptor] = ()
+    ) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="admin")
         self._server = grpc.server(
             self._pool,
+            interceptors=list(interceptors),
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)],
             maximum_concurrent_rpcs=_MAX_CALLS,
         )

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import grpc
 
 from inference.contract.errors import InvalidRequest
-from inference.refusals import Cancelled, Closed, DeadlineMissed, Overloaded, QueueFull, Refused, TooLarge, UnknownModel
+from inference.refusals import (
+    Cancelled,
+    Closed,
+    DeadlineMissed,
+    Overloaded,
+    PermissionDenied,
+    QueueFull,
+    Refused,
+    TooLarge,
+    Unauthenticated,
+    UnknownModel,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +44,8 @@ _CODES: Final = {
     Cancelled: grpc.StatusCode.CANCELLED,
     Closed: grpc.StatusCode.UNAVAILABLE,
     UnknownModel: grpc.StatusCode.NOT_FOUND,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
@@ -118,6 +131,11 @@ class ScoringMethod(Protocol):
         ...
 
 
+def code_of(refused: Refused) -> grpc.StatusCode:
+    """The gRPC status of a refusal."""
+    return _CODES[type(refused)]
+
+
 def name_of(method: Method | ScoringMethod) -> str:
     """The method's name without its service, as metrics have it."""
     return method.path.rpartition("/")[2]
@@ -189,7 +207,7 @@ class Answering:
             trailing: tuple[tuple[str, str], ...] = ()
             if isinstance(error, QueueFull):
                 trailing = tuple((key, str(error.retry_after_ms)) for key in (PUSHBACK_KEY, PLAIN_PUSHBACK_KEY))
-            return Status(_CODES[type(error)], str(error), trailing)
+            return Status(code_of(error), str(error), trailing)
         # A fault of ours: the log has it, the caller gets no insight into the server.
         _LOG.error("a call failed", exc_info=error)
         return Status(grpc.StatusCode.INTERNAL, "internal error; the server's log tells more")

@@ -20,6 +20,7 @@ from inference.contract.errors import InvalidRequest, PlayfuseError
 from inference.core import WIRE_FLOAT32
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.pb.playfuse.v1.player_behavior_pb2_grpc import PlayerBehaviorStub
+from inference.security.channel import ClientTls, authorization, connect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,6 +107,8 @@ class CallFailed(PlayfuseError):  # noqa: N818 - says what happened; every subcl
 _FIXES: Final = {
     grpc.StatusCode.UNAVAILABLE: "Is the server running there? Start one with `playfuse serve --demo`.",
     grpc.StatusCode.DEADLINE_EXCEEDED: "Allow more time, send fewer players per request or add servers.",
+    grpc.StatusCode.UNAUTHENTICATED: "Show a token: `--token`, PLAYFUSE_CLIENT_TOKEN or `Client(token=…)`.",
+    grpc.StatusCode.PERMISSION_DENIED: "Use a token with that role: `playfuse token new --role …` makes one.",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "Send less at once, or add servers.",
 }
 
@@ -118,12 +121,26 @@ class Client:
         timeout_seconds: deadline of each call, its retries included.
         max_attempts: tries per call, 1 to 5. Only calls that the server did not take are tried again (UNAVAILABLE,
             RESOURCE_EXHAUSTED), after the pause that the server asks for or else a growing random one.
+        token: shown with each call, where the server asks for one.
+        tls: how to know the server; none speaks plain text.
+
+    Raises:
+        PlayfuseError: a file of TLS cannot be used, or the token cannot be one.
     """
 
-    def __init__(self, target: str, *, timeout_seconds: float = 1.0, max_attempts: int = 4) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout_seconds: float = 1.0,
+        max_attempts: int = 4,
+        token: str = "",
+        tls: ClientTls | None = None,
+    ) -> None:
         self._target = target
         self._timeout_seconds = timeout_seconds
-        self._channel = grpc.insecure_channel(target, options=_options(max_attempts))
+        self._metadata = authorization(token)
+        self._channel = connect(target, tls, _options(max_attempts))
         self._stub = PlayerBehaviorStub(self._channel)
 
     def predict(
@@ -172,7 +189,7 @@ class Client:
         except (TypeError, ValueError) as error:
             raise InvalidRequest(given[0], got=str(error), expected=_FORMS[given[0]]) from error
         try:
-            reply = self._stub.Predict(request, timeout=self._timeout_seconds)
+            reply = self._stub.Predict(request, timeout=self._timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._failed("Predict", error) from error
         values = np.frombuffer(reply.values, dtype=WIRE_FLOAT32).reshape(reply.rows, len(reply.behaviours))
@@ -212,6 +229,7 @@ class Client:
             description: pb.DescribeModelResponse = self._stub.DescribeModel(
                 pb.DescribeModelRequest(model_name=model_name, model_version=model_version),
                 timeout=self._timeout_seconds,
+                metadata=self._metadata,
             )
         except grpc.RpcError as error:
             raise self._failed("DescribeModel", error) from error

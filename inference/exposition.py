@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -162,15 +162,29 @@ def add_histogram(
     family.add_metric(list(labels), buckets, held.total)
 
 
-def listen(exposition: Exposition, host: str, port: int) -> WSGIServer:
-    """Serve `/metrics` from a thread of its own, with the usual process_* families added.
+def text(exposition: Exposition) -> str:
+    """What `/metrics` would say now."""
+    return generate_latest(_with_process(exposition)).decode()
+
+
+def _with_process(exposition: Exposition) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(exposition)
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def listen(exposition: Collector, host: str, port: int) -> WSGIServer:
+    """Serve `/metrics` from a thread of its own; of one server with the usual process_* families added.
 
     Raises:
         PlayfuseError: the address cannot be listened on.
     """
-    registry = CollectorRegistry()
-    registry.register(exposition)
-    ProcessCollector(registry=registry)
+    if isinstance(exposition, Exposition):
+        registry = _with_process(exposition)
+    else:
+        registry = CollectorRegistry()
+        registry.register(exposition)
     try:
         server, _ = start_http_server(port, addr=host, registry=registry)
     except OSError as error:

@@ -22,11 +22,11 @@ ROWS_BOUNDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0,
 
 CODES: Final = (
     *("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE", "NOT_FOUND"),
-    "INTERNAL",
+    *("UNAUTHENTICATED", "PERMISSION_DENIED", "INTERNAL"),
 )
 REASONS: Final = (
     *("invalid", "overloaded", "queue_full", "deadline", "cancelled", "shutting_down", "unknown_model"),
-    "too_large",
+    *("too_large", "unauthenticated", "permission_denied"),
 )
 
 

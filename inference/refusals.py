@@ -60,3 +60,15 @@ class TooLarge(Refused):
 
     def __init__(self, message_bytes: int, max_bytes: int) -> None:
         super().__init__(f"a message of {message_bytes} bytes, at most {max_bytes} are read")
+
+
+class Unauthenticated(Refused):
+    """The call shows no valid token."""
+
+    reason = "unauthenticated"
+
+
+class PermissionDenied(Refused):
+    """The call's token is valid, but not for this."""
+
+    reason = "permission_denied"

@@ -20,6 +20,8 @@ from inference.metrics import CallMetrics
 from inference.models import OneModel, ServedModel
 from inference.repository.families import families
 from inference.repository.repository import Repository
+from inference.security import exposure, tokens
+from inference.security.guard import Access, Guard
 from inference.services.player_behavior import SERVICE, DescribeModel, Predict
 from inference.services.standard import StandardServices
 from inference.transport import choice
@@ -55,6 +57,7 @@ class Server:
     """
 
     def __init__(self, artifact: Path | None, settings: ServerSettings) -> None:
+        exposure.check(settings)
         self._settings = settings
         limits = settings.limits
         self._workers = Workers(settings.threads, limits.max_waiting_requests)
@@ -65,8 +68,10 @@ class Server:
         scoring: tuple[ScoringMethod, ...] = (predict,)
         metrics = CallMetrics([*map(name_of, methods), *map(name_of, scoring)])
         answering = Answering(metrics, limits.max_wait_seconds)
-        name = choice.choose(settings.transport)
-        self._transport = choice.build(name, methods, scoring, answering, self._workers, settings)
+        access = None if settings.tokens_file is None else Access(tokens.read(settings.tokens_file))
+        self._guards = [] if access is None else [Guard(access, metrics)]
+        name = choice.choose(settings)
+        self._transport = choice.build(name, methods, scoring, answering, self._workers, settings, self._guards, access)
         self._standard = StandardServices(SERVICE)
         self._standard.add_to(self._transport.server)
         self.port = self._transport.bind(_join(settings.host, settings.port))
@@ -75,12 +80,14 @@ class Server:
         try:
             if (repository := self._repository) is not None:
                 repository.router.subscribe(predict.forget)
-                self._admin = AdminServer(repository, _join(settings.admin_host, settings.admin_port))
+                self._admin = AdminServer(
+                    repository, _join(settings.admin_host, settings.admin_port), interceptors=self._guards
+                )
                 more = lambda: families(repository)  # noqa: E731
-            shown = exposition.Exposition(
+            self._exposition = exposition.Exposition(
                 metrics, self._models, self.meter, calls_in_flight=lambda: self._transport.calls_in_flight, more=more
             )
-            self._http = exposition.listen(shown, settings.metrics_host, settings.metrics_port)
+            self._http = exposition.listen(self._exposition, settings.metrics_host, settings.metrics_port)
         except BaseException:
             self._transport.close()
             raise
@@ -111,6 +118,10 @@ class Server:
         host = _join(self._settings.metrics_host, self._http.server_port)
         return f"http://{host}{exposition.METRICS_PATH}"
 
+    def metrics_text(self) -> str:
+        """What `metrics_url` shows, or would still show."""
+        return exposition.text(self._exposition)
+
     def start(self) -> None:
         """Take calls."""
         self._transport.start()
@@ -137,6 +148,8 @@ class Server:
         if self._repository is not None:
             self._repository.close()
         self._standard.close()
+        for guard in self._guards:
+            guard.close()
         self._http.shutdown()
         self._http.server_close()
         return answered
@@ -154,8 +167,22 @@ class Server:
         return OneModel(ServedModel.load(artifact, settings.limits, others_are_coming=others_are_coming)), None
 
 
-def serve(artifact: Path | None, settings: ServerSettings, *, on_ready: Callable[[Server], None]) -> bool:
+def serve(
+    artifact: Path | None,
+    settings: ServerSettings,
+    *,
+    on_ready: Callable[[Server], None],
+    on_drained: Callable[[Server], None] = lambda _: None,
+    until_readable: socket.socket | None = None,
+) -> bool:
     """Serve until SIGTERM or SIGINT, then drain; for the main thread of a process.
+
+    Args:
+        artifact: folder of the one model; none where the settings name a folder of models.
+        settings: addresses and limits.
+        on_ready: called once it takes calls.
+        on_drained: called once it has answered its last one.
+        until_readable: ends it as well, as soon as there is something to read or its other end is closed.
 
     Returns:
         Whether every accepted call was answered.
@@ -166,10 +193,12 @@ def serve(artifact: Path | None, settings: ServerSettings, *, on_ready: Callable
     server = Server(artifact, settings)
     server.start()
     on_ready(server)
-    while not select.select([stop], [], [], _METER_PERIOD_SECONDS)[0]:
+    ends = [stop] if until_readable is None else [stop, until_readable]
+    while not select.select(ends, [], [], _METER_PERIOD_SECONDS)[0]:
         server.meter.read()
     _LOG.info("draining: at most %g s", settings.drain_seconds + settings.grace_seconds)
     answered = server.drain()
+    on_drained(server)
     if not answered:
         _LOG.error("calls were still unanswered after %g s; they are lost", settings.grace_seconds)
     return answered

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_FOLLOWERS: Final = ("max_batch_rows", "max_queue_rows")
+"""Limits that must hold one request at least."""
 
 
 class Limits(BaseModel):
@@ -17,6 +21,9 @@ class Limits(BaseModel):
     max_rows_per_request: int = Field(default=1_024, ge=1, description="players in one request")
     max_sessions_per_request: int = Field(default=262_144, ge=1, description="sessions in all histories of one request")
     max_request_id_bytes: int = Field(default=128, ge=1, description="UTF-8 length of a request id")
+    max_metadata_bytes: int = Field(
+        default=8 * 1024, ge=1_024, le=1024 * 1024, description="all headers of one call, as HTTP/2 counts them"
+    )
     max_batch_rows: int = Field(default=2_048, ge=1, description="players the engine scores in one run")
     max_queue_rows: int = Field(default=8_192, ge=1, description="players that may wait for the engine")
     max_waiting_requests: int = Field(default=512, ge=1, description="accepted calls that may wait for a thread")
@@ -24,12 +31,54 @@ class Limits(BaseModel):
         default=10.0, gt=0, description="deadline of a call whose caller set none, and the cap of those who did"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _what_is_not_set_follows(cls, data: Any) -> Any:
+        """Who allows larger requests allows larger batches, unless told otherwise."""
+        if not isinstance(data, dict) or "max_rows_per_request" not in data:
+            return data
+        followed = dict(data)
+        with suppress(TypeError, ValueError):  # no number: the field itself has a better word for it
+            rows = int(data["max_rows_per_request"])
+            for name in _FOLLOWERS:
+                followed.setdefault(name, max(rows, cls.model_fields[name].default))
+        return followed
+
     @model_validator(mode="after")
     def _consistent(self) -> Limits:
-        for smaller, larger in (("max_rows_per_request", "max_batch_rows"), ("max_rows_per_request", "max_queue_rows")):
-            if getattr(self, smaller) > getattr(self, larger):
-                msg = f"{smaller} is {getattr(self, smaller)}, expected at most {larger} ({getattr(self, larger)})"
+        for larger in _FOLLOWERS:
+            if self.max_rows_per_request > getattr(self, larger):
+                msg = f"max_rows_per_request is {self.max_rows_per_request}, expected at most {larger}"
+                msg += f" ({getattr(self, larger)})"
                 raise ValueError(msg)
+        return self
+
+
+class TlsSettings(BaseModel):
+    """PEM files of TLS on the gRPC port; without a certificate it speaks plain text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    certificate_file: Path | None = Field(default=None, description="certificate chain, the server's own first")
+    key_file: Path | None = Field(default=None, description="private key of that certificate")
+    client_ca_file: Path | None = Field(
+        default=None, description="authorities of the clients: who shows no certificate of theirs is not let in (mTLS)"
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the port speaks TLS."""
+        return self.certificate_file is not None
+
+    @model_validator(mode="after")
+    def _complete(self) -> TlsSettings:
+        if (self.certificate_file is None) != (self.key_file is None):
+            missing = "certificate_file" if self.certificate_file is None else "key_file"
+            msg = f"{missing} is not set, expected a certificate and its key together"
+            raise ValueError(msg)
+        if self.client_ca_file is not None and not self.is_on:
+            msg = "client_ca_file is set without certificate_file and key_file, expected all three"
+            raise ValueError(msg)
         return self
 
 
@@ -55,10 +104,28 @@ class ServerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field(default="127.0.0.1", min_length=1, description="loopback unless told otherwise: no TLS here")
+    host: str = Field(default="127.0.0.1", min_length=1, description="address of gRPC; loopback unless told")
     port: int = Field(default=50_051, ge=0, le=65_535, description="gRPC; 0 takes any free one")
-    metrics_host: str = Field(default="127.0.0.1", min_length=1)
+    metrics_host: str = Field(default="127.0.0.1", min_length=1, description="address of /metrics, which has no TLS")
     metrics_port: int = Field(default=9_464, ge=0, le=65_535, description="HTTP /metrics; 0 takes any free one")
+    insecure_public: bool = Field(
+        default=False, description="allow addresses beyond loopback without TLS: for trusted networks and containers"
+    )
+    tokens_file: Path | None = Field(
+        default=None, description="hashes of the tokens that callers must show; without it nobody is asked for one"
+    )
+    tls: TlsSettings = TlsSettings()
+    workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
+        default=1, description="serving processes on the one port; auto: one per core"
+    )
+    pin_workers: bool = Field(default=False, description="keep each worker on a core of its own")
+    reuse_port: bool = Field(default=False, description="share the port with other servers of this user (SO_REUSEPORT)")
+    max_connection_age_seconds: float | None = Field(
+        default=None, gt=0, description="connections are asked to close after it, so that new servers get their share"
+    )
+    max_connection_age_grace_seconds: float = Field(
+        default=10.0, gt=0, description="time that calls on such a connection have to finish"
+    )
     threads: int = Field(default=8, ge=1, le=256, description="threads that handle calls")
     drain_seconds: float = Field(
         default=0.0, ge=0, description="time between NOT_SERVING and the end of accepting, for balancers to notice"
@@ -82,3 +149,30 @@ class ServerSettings(BaseModel):
     admin_port: int = Field(default=50_052, ge=0, le=65_535, description="gRPC ModelAdmin; only with `models`")
     canary: CanaryBounds = CanaryBounds()
     max_shadow_rows: int = Field(default=8_192, ge=1, description="players that may wait for the shadow version")
+
+    @model_validator(mode="after")
+    def _one_repository(self) -> ServerSettings:
+        """A folder of models has one owner: what the admin changes would reach one of several workers only."""
+        if self.models is not None and self.workers != 1:
+            msg = f"workers is {self.workers} and models is set; expected one worker: start a server for each core"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _transport_can_do_it(self) -> ServerSettings:
+        """The native transport knows neither TLS nor an age of connections; grpcio does."""
+        if self.transport != "native":
+            return self
+        for asked, setting in (
+            (self.tls.is_on, "tls.certificate_file"),
+            (self.max_connection_age_seconds is not None, "max_connection_age_seconds"),
+        ):
+            if asked:
+                msg = f"transport is native, which has no {setting}; expected transport grpcio or auto"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def needs_grpcio(self) -> bool:
+        """Whether only the grpcio transport can do what is asked for: `auto` must then choose it."""
+        return self.tls.is_on or self.max_connection_age_seconds is not None

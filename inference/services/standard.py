@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 HEALTH_SERVICE: Final[str] = health.SERVICE_NAME
 REFLECTION_SERVICE: Final[str] = reflection.SERVICE_NAME
@@ -31,6 +32,36 @@ class _On:
 
     def __call__(self, *arguments: Any) -> Any:
         return self._handler(*arguments)
+
+
+# Messages are parsed here rather than by grpcio: what does not parse would be INTERNAL there, and a stream with such a
+# message would never end: it would hold its thread and the end of the whole server.
+
+
+def _parse(message_type: Any, message: bytes, context: grpc.ServicerContext) -> Any:
+    try:
+        return message_type.FromString(message)
+    except DecodeError:
+        name = message_type.DESCRIPTOR.full_name
+        context.abort(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"request: got {len(message)} bytes that do not parse, expected a {name}.",
+        )
+
+
+def _parsing(message_type: Any, handler: Callable[..., Any]) -> Callable[..., Any]:
+    def handle(message: bytes, context: grpc.ServicerContext, *others: Any) -> Any:
+        return handler(_parse(message_type, message, context), context, *others)
+
+    return handle
+
+
+def _parsing_each(message_type: Any, servicer: reflection.ReflectionServicer) -> Callable[..., Any]:
+    def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+        parsed = (_parse(message_type, message, context) for message in messages)
+        return servicer.ServerReflectionInfo(parsed, context)
+
+    return handle
 
 
 class StandardServices:
@@ -50,24 +81,22 @@ class StandardServices:
     def add_to(self, server: grpc.Server) -> None:
         """Register the methods."""
         # Watch holds no thread while it waits for changes.
-        watch = _On(self._health_pool, self._health.Watch, non_blocking=True)
-        health_handlers = {
+        parsing = _parsing(health_pb2.HealthCheckRequest, self._health.Watch)
+        watch = _On(self._health_pool, parsing, non_blocking=True)
+        health_handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Check": grpc.unary_unary_rpc_method_handler(
-                _On(self._health_pool, self._health.Check),
-                request_deserializer=health_pb2.HealthCheckRequest.FromString,
+                _On(self._health_pool, _parsing(health_pb2.HealthCheckRequest, self._health.Check)),
                 response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
             ),
             "Watch": grpc.unary_stream_rpc_method_handler(
                 watch,
-                request_deserializer=health_pb2.HealthCheckRequest.FromString,
                 response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
             ),
         }
         reflect = reflection.ReflectionServicer((*self._services, HEALTH_SERVICE, REFLECTION_SERVICE))
-        reflection_handlers = {
+        reflection_handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(
-                _On(self._reflection_pool, reflect.ServerReflectionInfo),
-                request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+                _On(self._reflection_pool, _parsing_each(reflection_pb2.ServerReflectionRequest, reflect)),
                 response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
             )
         }

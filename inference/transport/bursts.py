@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from inference.calls import Answering, Metadata, ScoringMethod
     from inference.models import ServedModel
     from inference.queueing import Entry
+    from inference.security.guard import Access
     from inference.settings import Limits
     from inference.transport.workers import Workers
 
@@ -73,11 +74,19 @@ class Bursts:
         answering: counts, and answers what is put aside.
         pool: the calling threads.
         limits: of messages and of the queue.
+        access: who may call what; none where nobody is asked for a token.
     """
 
     def __init__(
-        self, front: Front, methods: Sequence[ScoringMethod], answering: Answering, pool: Workers, limits: Limits
+        self,
+        front: Front,
+        methods: Sequence[ScoringMethod],
+        answering: Answering,
+        pool: Workers,
+        limits: Limits,
+        access: Access | None = None,
     ) -> None:
+        self._access = access
         self._front = front
         self._methods = methods
         self._answering = answering
@@ -149,7 +158,7 @@ class Bursts:
 
     def _sorted_out(self, events: Sequence[Event], now: float) -> list[_Job]:
         """The calls to be run by this thread; the others are on their way when it returns."""
-        methods, max_wait_seconds = self._methods, self._max_wait_seconds
+        methods, max_wait_seconds, access = self._methods, self._max_wait_seconds, self._access
         burst = []
         gone: set[int] = set()
         for kind, call_id, method_id, message, _, details in events:
@@ -160,6 +169,8 @@ class Bursts:
                 self.held += 1
                 continue
             method = methods[method_id]
+            if access is not None and not self._may_call(access, call_id, method, now, details[0]):
+                continue
             asked = method.quick(message)
             left_seconds = details[2]
             if left_seconds is None or left_seconds > max_wait_seconds:
@@ -170,17 +181,28 @@ class Bursts:
                 burst.append(_Job(call_id, method, asked, now, now + left_seconds))
             else:
                 self._fail(call_id, self._answering.refuse(method, now, DeadlineMissed("the deadline had passed")))
-        if gone:
-            for call_id in gone:
-                self._aside.pop(call_id, None)
-                if (entry := self._waiting.pop(call_id, None)) is not None:
-                    self._queue.discard(entry)
-                    self._refuse(entry.item, Cancelled(_GONE))
-            for job in burst:
-                if job.call_id in gone:
-                    self._refuse(job, Cancelled(_GONE))
-            burst = [job for job in burst if job.call_id not in gone]
-        return burst
+        return self._without(gone, burst) if gone else burst
+
+    def _may_call(self, access: Access, call_id: int, method: ScoringMethod, now: float, metadata: Metadata) -> bool:
+        """Whether the caller may; who may not has been told."""
+        try:
+            access.check(method.path, metadata)
+        except Refused as refused:
+            self._fail(call_id, self._answering.refuse(method, now, refused))
+            return False
+        return True
+
+    def _without(self, gone: set[int], burst: list[_Job]) -> list[_Job]:
+        """The burst without the calls whose callers have gone, which are not to be run wherever they are."""
+        for call_id in gone:
+            self._aside.pop(call_id, None)
+            if (entry := self._waiting.pop(call_id, None)) is not None:
+                self._queue.discard(entry)
+                self._refuse(entry.item, Cancelled(_GONE))
+        for job in burst:
+            if job.call_id in gone:
+                self._refuse(job, Cancelled(_GONE))
+        return [job for job in burst if job.call_id not in gone]
 
     def _let_wait(self, job: _Job, now: float) -> None:
         request = job.asked.request

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 from inference.contract.errors import PlayfuseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import grpc
 
     from inference.calls import Answering, Method, ScoringMethod
+    from inference.security.guard import Access
     from inference.settings import ServerSettings
     from inference.transport.workers import Workers
 
@@ -66,22 +67,15 @@ def is_native_installed() -> bool:
     return importlib.util.find_spec("pygrpc_native") is not None
 
 
-def choose(asked: str, *, tls: bool = False) -> str:
-    """`native` or `grpcio`.
-
-    Args:
-        asked: one of them, or `auto`: native where it is installed and can do what is wanted.
-        tls: whether connections are encrypted, which native does not do.
+def choose(settings: ServerSettings) -> str:
+    """`native` or `grpcio`; `auto` is native where it is installed and can do what is wanted.
 
     Raises:
-        PlayfuseError: native is asked for and cannot be.
+        PlayfuseError: native is asked for and is not installed.
     """
-    if asked == "grpcio" or (asked == "auto" and (tls or not is_native_installed())):
+    asked = settings.transport
+    if asked == "grpcio" or (asked == "auto" and (settings.needs_grpcio or not is_native_installed())):
         return "grpcio"
-    if tls:
-        raise PlayfuseError(
-            "--transport", got="native with TLS", expected="native on a trusted network without TLS", fix="Use grpcio."
-        )
     if not is_native_installed():
         raise PlayfuseError(
             "--transport",
@@ -99,12 +93,25 @@ def build(
     answering: Answering,
     pool: Workers,
     settings: ServerSettings,
+    interceptors: Sequence[grpc.ServerInterceptor] = (),
+    access: Access | None = None,
 ) -> Transport:
-    """The transport of that name (see `choose`), ready to be bound."""
+    """The transport of that name (see `choose`), ready to be bound.
+
+    Args:
+        name: of the transport.
+        methods: answered one by one.
+        scoring: answered in runs together.
+        answering: answers and counts them.
+        pool: the calling threads.
+        settings: limits, TLS.
+        interceptors: what every call that grpcio carries goes through first.
+        access: the same for what the native transport carries by itself.
+    """
     if name == "native":
         from inference.transport.native import NativeTransport  # its package is optional
 
-        return NativeTransport(methods, scoring, answering, pool, settings)
+        return NativeTransport(methods, scoring, answering, pool, settings, interceptors, access)
     from inference.transport.grpcio import GrpcioTransport
 
-    return GrpcioTransport(methods, scoring, answering, pool, settings)
+    return GrpcioTransport(methods, scoring, answering, pool, settings, interceptors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -12,11 +13,12 @@ import grpc
 from inference.calls import Answering, Call, Method, ScoringMethod, Status
 from inference.contract.errors import PlayfuseError
 from inference.refusals import Closed, Overloaded
+from inference.security.tls import Certificates
 from inference.transport import workers
 from inference.transport.bursts import OVERLOAD_PUSHBACK_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
     from inference.settings import ServerSettings
@@ -30,6 +32,9 @@ _QUIET_SECONDS: Final = 0.05
 _MAX_HOLD_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 0.005
 _LAST_REPLIES_SECONDS: Final = 1.0
+_STOP_SECONDS: Final = 5.0
+
+_LOG = logging.getLogger(__name__)
 
 
 class GrpcioTransport:
@@ -40,7 +45,11 @@ class GrpcioTransport:
         scoring: the same, but in runs together.
         answering: answers them.
         pool: the threads.
-        settings: limits.
+        settings: limits, TLS.
+        interceptors: what every call goes through first.
+
+    Raises:
+        PlayfuseError: a file of TLS cannot be used.
     """
 
     name = "grpcio"
@@ -53,6 +62,7 @@ class GrpcioTransport:
         answering: Answering,
         pool: Workers,
         settings: ServerSettings,
+        interceptors: Sequence[grpc.ServerInterceptor] = (),
     ) -> None:
         limits = settings.limits
         self._answering = answering
@@ -60,8 +70,10 @@ class GrpcioTransport:
         self._max_wait_seconds = limits.max_wait_seconds
         self._hold_from_seconds = math.inf
         self._refuse = threading.Event()
+        self._certificates = Certificates(settings.tls) if settings.tls.is_on else None
         self.server = grpc.server(
             cast("ThreadPoolExecutor", pool),  # grpcio asks no more of it than any executor can do
+            interceptors=list(interceptors),
             options=options(settings),
             maximum_concurrent_rpcs=settings.threads + limits.max_waiting_requests + _MAX_REFUSALS_UNDER_WAY,
         )
@@ -86,6 +98,8 @@ class GrpcioTransport:
             PlayfuseError: that cannot be listened on.
         """
         try:
+            if self._certificates is not None and not address.startswith("unix:"):
+                return self.server.add_secure_port(address, self._certificates.credentials())
             return self.server.add_insecure_port(address)
         except RuntimeError as error:
             raise cannot_listen(address) from error
@@ -107,7 +121,8 @@ class GrpcioTransport:
         self._wait_until_quiet()
         stopped = self.server.stop(_LAST_REPLIES_SECONDS)
         self.refuse_held()
-        stopped.wait()
+        if not stopped.wait(_LAST_REPLIES_SECONDS + _STOP_SECONDS):
+            _LOG.error("gRPC did not stop in time: a stream of one of its own services hangs")
         return answered
 
     def close(self) -> None:
@@ -187,10 +202,23 @@ def cannot_listen(address: str, option: str = "--port") -> PlayfuseError:
 
 def options(settings: ServerSettings) -> list[tuple[str, int | str]]:
     """How gRPC is set up; the benchmarks give the bare transport the same."""
+    age = settings.max_connection_age_seconds
+    aging = (
+        [
+            ("grpc.max_connection_age_ms", round(1_000 * age)),
+            ("grpc.max_connection_age_grace_ms", round(1_000 * settings.max_connection_age_grace_seconds)),
+        ]
+        if age is not None
+        else []
+    )
     return [
-        # Two servers on one port would share its connections unnoticed; a taken port must be an error.
-        ("grpc.so_reuseport", 0),
+        # Two servers on one port would share its connections unnoticed: unless that is meant, it must be an error.
+        ("grpc.so_reuseport", int(settings.reuse_port)),
+        *aging,
         ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
+        # The second is where refusal is certain; between the two it would be by chance.
+        ("grpc.max_metadata_size", settings.limits.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.limits.max_metadata_bytes),
         ("grpc.optimization_target", "throughput"),
         # Calls that wait to be read. From 1,000 on gRPC would by default cancel some by chance, which callers do not
         # retry; once read, they are told RESOURCE_EXHAUSTED and when to come back.

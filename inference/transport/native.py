@@ -22,11 +22,12 @@ from inference.transport.bursts import Bursts
 from inference.transport.grpcio import GrpcioTransport, cannot_listen, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import grpc
 
     from inference.calls import Answering, Method, ScoringMethod
+    from inference.security.guard import Access
     from inference.settings import ServerSettings
     from inference.transport.workers import Workers
 
@@ -48,6 +49,8 @@ class NativeTransport:
         answering: answers and counts them.
         pool: the calling threads.
         settings: limits.
+        interceptors: what every call that grpcio carries goes through first.
+        access: who may make scoring calls.
     """
 
     name = "native"
@@ -59,12 +62,16 @@ class NativeTransport:
         answering: Answering,
         pool: Workers,
         settings: ServerSettings,
+        interceptors: Sequence[grpc.ServerInterceptor] = (),
+        access: Access | None = None,
     ) -> None:
+        self._access = access
+        self._reuse_port = settings.reuse_port
         self._scoring = tuple(scoring)
         self._answering = answering
         self._workers = pool
         self._limits = settings.limits
-        self._behind = GrpcioTransport(methods, self._scoring, answering, pool, settings)
+        self._behind = GrpcioTransport(methods, self._scoring, answering, pool, settings, interceptors)
         self._thread = threading.Thread(target=self._serve, name="native", daemon=True)
         self._folder = ""
         self._front: NativeGrpcFront
@@ -99,10 +106,12 @@ class NativeTransport:
                 io_threads=_IO_THREADS,
                 call_details=True,
                 metrics=True,
+                max_metadata_size=self._limits.max_metadata_bytes,
+                reuse_port=self._reuse_port,
             )
         except OSError as error:
             raise cannot_listen(address) from error
-        self._bursts = Bursts(self._front, self._scoring, self._answering, self._workers, self._limits)
+        self._bursts = Bursts(self._front, self._scoring, self._answering, self._workers, self._limits, self._access)
         self._folder = tempfile.mkdtemp(prefix="playfuse-")
         path = str(Path(self._folder) / "grpcio.sock")
         self._behind.bind(f"unix:{path}")

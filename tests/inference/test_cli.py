@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from inference.cli import app, demo_artifact
+from inference.cli import app
 from inference.contract import artifact as artifacts
 from inference.contract.errors import InvalidRequest, PlayfuseError
 from inference.contract.features import FEATURE_NAMES
+from inference.serve_command import demo_artifact
 from tests.support.artifacts import write_artifact
 from tests.support.serving import served
 

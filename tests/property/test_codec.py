@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.contract.errors import InvalidRequest
@@ -14,6 +14,7 @@ from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.settings import Limits
 from inference.transport.codec import Codec, parse
 from tests.support.artifacts import BEHAVIOURS, build_graph, make_manifest
+from tests.support.fuzzing import FUZZED
 
 MODEL = build_graph(len(FEATURE_NAMES), BEHAVIOURS)
 MANIFEST = make_manifest(MODEL, FEATURE_NAMES, BEHAVIOURS)
@@ -83,19 +84,19 @@ def check(message: bytes) -> None:
     assert reply.request_id == request.request_id
 
 
-@settings(max_examples=300)
+@FUZZED
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes(message: bytes) -> None:
     check(message)
 
 
-@settings(max_examples=300)
+@FUZZED
 @given(REQUESTS)
 def test_messages_with_any_content(message: pb.PredictRequest) -> None:
     check(message.SerializeToString())
 
 
-@settings(max_examples=300)
+@FUZZED
 @given(REQUESTS, st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4), st.data())
 def test_messages_with_changed_bytes(
     message: pb.PredictRequest, changes: list[tuple[int, int]], data: st.DataObject

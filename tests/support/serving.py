@@ -23,12 +23,13 @@ def served(
     limits: Limits | None = None,
     features: Sequence[str] | None = None,
     behaviours: Sequence[Behaviour] | None = None,
-    threads: int = 8,
+    **settings: object,
 ) -> Iterator[Server]:
     """A server of a small artifact on free ports of loopback; it has to drain well at the end."""
     names = {"features": features, "behaviours": behaviours}
     write_artifact(folder, **{label: value for label, value in names.items() if value is not None})  # type: ignore[arg-type]
-    server = Server(folder, ServerSettings(port=0, metrics_port=0, threads=threads, limits=limits or Limits()))
+    everything = {"port": 0, "metrics_port": 0, "limits": limits or Limits(), **settings}
+    server = Server(folder, ServerSettings.model_validate(everything))
     server.start()
     try:
         yield server

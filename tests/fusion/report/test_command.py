@@ -6,9 +6,9 @@ import pytest
 
 from fusion.errors import FusionError
 from fusion.report.command import run
-from inference.cli import demo_artifact
 from inference.contract.artifact import PASSPORT_FILE
 from inference.contract.errors import ArtifactError
+from inference.serve_command import demo_artifact
 from tests.support.artifacts import write_artifact
 
 

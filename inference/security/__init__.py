@@ -1,0 +1,1 @@
+"""Who may talk to the server: tokens, TLS, and where it may listen."""

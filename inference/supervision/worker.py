@@ -1,0 +1,66 @@
+"""The process of one worker: `python -m inference.supervision.worker DESCRIPTOR`, started by a supervisor."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from inference import open_files
+from inference.console import USER_FAULT_EXIT_CODE
+from inference.contract.errors import PlayfuseError
+from inference.supervision.messages import Fault, Inbox, Job, Last, Ready, send
+
+if TYPE_CHECKING:
+    from inference.server import Server
+
+_LOG_FORMAT: Final = "%(asctime)s %(levelname)s worker {number}: %(name)s: %(message)s"
+_UNANSWERED_EXIT_CODE: Final = 1
+
+
+def main(descriptor: int) -> int:
+    """Do the job that comes over the socket, until a signal or the supervisor's end; the exit code."""
+    line = socket.socket(fileno=descriptor)
+    line.set_inheritable(False)
+    inbox = Inbox(line)
+    jobs: list[object] = []
+    while not jobs and not inbox.is_closed:
+        jobs = list(inbox.receive())
+    if not jobs:
+        return 0  # the supervisor has gone already
+    job = jobs[0]
+    assert isinstance(job, Job)
+    # A signal for the supervisor alone; a terminal that hangs up sends it to the whole group.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if job.core is not None:
+        os.sched_setaffinity(0, {job.core})  # before any library counts the cores
+    open_files.raise_limit()
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT.format(number=job.number))
+    try:
+        return 0 if _serve(job, line) else _UNANSWERED_EXIT_CODE
+    except PlayfuseError as error:
+        with suppress(OSError):
+            send(line, Fault.of(error))
+        return USER_FAULT_EXIT_CODE
+
+
+def _serve(job: Job, line: socket.socket) -> bool:
+    from inference import announcement, server
+
+    def ready(serving: Server) -> None:
+        with suppress(OSError):  # the supervisor has gone: so does this worker, in a moment
+            send(line, Ready(metrics_url=serving.metrics_url, lines=announcement.lines(serving)))
+
+    def drained(serving: Server) -> None:
+        with suppress(OSError):
+            send(line, Last(metrics=serving.metrics_text()))
+
+    return server.serve(job.artifact, job.settings, on_ready=ready, on_drained=drained, until_readable=line)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
