@@ -265,6 +265,10 @@ def swaps(results: dict[str, Any]) -> str:
                 ("file descriptors", "descriptors", 1, 0),
             )
         ),
+        (
+            "resident MiB after each tenth of the swaps",
+            ", ".join(f"{value / 2**20:.0f}" for value in results["resident_bytes_on_the_way"]),
+        ),
     ]
     intro = f"{results['swaps']} swaps under {results['callers']} callers in closed loops; {results['machine']}."
     return f"{intro}\n\n{_table(('what', 'measured'), rows)}"
