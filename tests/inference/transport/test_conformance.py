@@ -315,8 +315,10 @@ def test_the_client_names_priority_model_and_key(artifact: Path, transport: str)
     server = start(artifact, transport)
     with Client(server.address, timeout_seconds=PATIENCE_SECONDS) as client:
         for priority in Priority:
-            answer = client.predict(rows=values(1), priority=priority, model="testnet", version="1", routing_key="k")
+            answer = client.predict(
+                rows=values(1), priority=priority, model_name="testnet", model_version="1", routing_key="k"
+            )
             np.testing.assert_allclose(answer.values, ENGINE.run(values(1)), rtol=1e-4, atol=1e-6)
         with pytest.raises(CallFailed, match="NOT_FOUND"):
-            client.predict(rows=values(1), model="nobody")
+            client.predict(rows=values(1), model_name="nobody")
     assert server.drain()
