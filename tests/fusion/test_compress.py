@@ -126,7 +126,7 @@ def test_units_that_nobody_reads_cost_nothing_and_go_first(
     with torch.no_grad():
         for layer in readers:
             if layer.shape[-1] == units.count and not any(layer is each for each in tower.dense):
-                weight, axis = layer.mode_slice(len(layer.shape) - 1)
+                ((weight, axis),) = layer.mode_slices(len(layer.shape) - 1)
                 weight.array.index_fill_(axis, torch.from_numpy(silent), 0.0)
     examples = inputs.own(Task(dataset, teachers[family].card.behaviours, rows, rows), rows)
     costs = tower.unit_costs(tower.statistics(examples))
