@@ -133,6 +133,8 @@ PAIRS: Final[dict[tuple[str, str], dict[str, Method]]] = {
 
 def every_method() -> list[tuple[tuple[str, ...], str, Method]]:
     """Families, name and what is done, those that need another dense network beside each other."""
-    found = [((family,), name, method) for family, methods in ALONE.items() for name, method in methods.items()]
+    found: list[tuple[tuple[str, ...], str, Method]] = [
+        ((family,), name, method) for family, methods in ALONE.items() for name, method in methods.items()
+    ]
     found += [(pair, name, method) for pair, methods in PAIRS.items() for name, method in methods.items()]
     return found
