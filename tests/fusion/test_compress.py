@@ -146,6 +146,7 @@ def test_pruned_and_decomposed_is_still_a_teacher(
     settings = Compression(budget_parameters=900, prune_units=0.25, epochs=2, calibration_rows=128)
     small = compress(teachers[family], dataset, settings)
     assert small.card.parameters <= 900
+    assert len(small.model) < len(teachers[family].model)
     assert small.card.settings["compression"] == settings.model_dump(mode="json")
 
 
