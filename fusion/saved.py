@@ -21,6 +21,7 @@ from fusion.errors import FusionError, disk_faults
 from fusion.lowrank.cp import Cp
 from fusion.lowrank.form import Dense, Form
 from fusion.lowrank.layer import LowRankLayer
+from fusion.lowrank.stack_forms import Anchor, Anchored, PerModelSvd
 from fusion.lowrank.tensor_train import TensorTrain
 from fusion.lowrank.tucker import Tucker
 from fusion.network import LAYERS, FusedNetwork, Widths
@@ -195,6 +196,10 @@ def _form(kind: str, modes: int, arrays: Arrays) -> Form:
         return Dense(arrays["tensor"])
     if kind == "Tucker":
         return Tucker(arrays["core"], tuple(arrays.get(f"factor{mode}") for mode in range(modes)))
+    if kind == "PerModelSvd":
+        return PerModelSvd(arrays["left"], arrays["right"])
+    if kind == "Anchored":
+        return Anchored(Anchor(arrays["matrix"]), PerModelSvd(arrays["left"], arrays["right"]))
     if kind == "Cp":
         return Cp(tuple(arrays[f"factor{mode}"] for mode in range(modes)))
     return TensorTrain(tuple(arrays[f"core{mode}"] for mode in range(modes)))
