@@ -211,7 +211,11 @@ def under_load(
         warm = calling.take()
         before = Footprint.of(server.pid)
         began = time.monotonic()
-        seconds = list(swaps(admin, name, versions, calling, count))
+        seconds, resident = [], []
+        for number, took in enumerate(swaps(admin, name, versions, calling, count), start=1):
+            seconds.append(took)
+            if number % max(1, count // 10) == 0:
+                resident.append(Footprint.of(server.pid).resident_bytes)
         took_seconds = time.monotonic() - began
         heard = calling.take()
         after = Footprint.of(server.pid)
@@ -230,6 +234,7 @@ def under_load(
         "latency_in_peace_ms": {"p50": peace.percentile_ms(50), "p99": peace.percentile_ms(99)},
         "before": asdict(before),
         "after": asdict(after),
+        "resident_bytes_on_the_way": resident,
     }
 
 

@@ -89,10 +89,11 @@ def fusion(results: dict[str, Any]) -> str:
 
 
 def methods(results: dict[str, Any]) -> str:
-    """Every method alone, and pairs, on one game."""
+    """Every method alone, and pairs, on one game; the best combination of each pair of families stands out."""
+    best = _best_of_pairs(results["rows"])
     rows = [
         (
-            name,
+            f"**{name}**" if name in best else name,
             _signed(found["mean_change"]),
             _signed(found["worst_change"]),
             f"{found['parameters']:,}",
@@ -106,7 +107,19 @@ def methods(results: dict[str, Any]) -> str:
         f"{_game(results['game'])}, test players, one seed, short training alike for all (above it was longer); "
         f"{results['machine']}."
     )
+    if best:
+        intro += " Bold: of each pair of families the combination of the best mean change."
     return f"{intro}\n\n{_table(header, rows)}"
+
+
+def _best_of_pairs(rows: dict[str, dict[str, Any]]) -> set[str]:
+    """Names of the best combination of each pair of families, one of each."""
+    best: dict[tuple[str, ...], str] = {}
+    for name, row in rows.items():
+        pair = tuple(row.get("families", ()))
+        if len(pair) == 2 and (pair not in best or row["mean_change"] > rows[best[pair]]["mean_change"]):
+            best[pair] = name
+    return set(best.values())
 
 
 def baselines(results: dict[str, Any]) -> str:
@@ -144,7 +157,8 @@ def _other_players(game: dict[str, Any]) -> str:
         for label, key in (("mean", "mean_change"), ("worst", "worst_change"))
         if any(averages)
     ]
-    rows.append(("seconds to train and fuse", *(f"{run['seconds']:,.0f}" for run in seeds.values())))
+    taken = [run["seconds"] for run in seeds.values()]
+    rows.append(("seconds to train and fuse", *("" if one is None else f"{one:,.0f}" for one in taken)))
     return _table(("change", *(f"seed {seed}" for seed in seeds)), rows)
 
 
@@ -264,6 +278,10 @@ def swaps(results: dict[str, Any]) -> str:
                 ("threads", "threads", 1, 0),
                 ("file descriptors", "descriptors", 1, 0),
             )
+        ),
+        (
+            "resident MiB after each tenth of the swaps",
+            ", ".join(f"{value / 2**20:.0f}" for value in results["resident_bytes_on_the_way"]),
         ),
     ]
     intro = f"{results['swaps']} swaps under {results['callers']} callers in closed loops; {results['machine']}."

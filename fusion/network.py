@@ -127,16 +127,17 @@ class FusedNetwork(nn.Module):
 
     def neurons(self) -> tuple[Units, ...]:
         """The units between the layers, that pruning may remove."""
-        own = Units("behaviour units", (self.readout, 1), (self.layers.mode_slice(1), (self.layers.bias, 1)))
+        # What a unit puts out comes from its weights and its bias together.
+        own = ((self.readout, 1),), ((*self.layers.mode_slices(1), (self.layers.bias, 1)),)
         return (
-            Units("hidden units", self.trunk.mode_slice(1), (self.input.mode_slice(0), (self.input.bias, 0))),
-            Units("trunk units", self.layers.mode_slice(2), (self.trunk.mode_slice(0), (self.trunk.bias, 0))),
-            own,
+            Units("hidden units", self.trunk.mode_slices(1), ((*self.input.mode_slices(0), (self.input.bias, 0)),)),
+            Units("trunk units", self.layers.mode_slices(2), ((*self.trunk.mode_slices(0), (self.trunk.bias, 0)),)),
+            Units("behaviour units", *own),
         )
 
     def channels(self) -> Units:
         """The features, each with all of its bins."""
-        return Units("features", self.input.mode_slice(2), ())
+        return Units("features", self.input.mode_slices(2), ())
 
     def components(self) -> tuple[Units, ...]:
         """The components of every decomposed layer."""
@@ -152,7 +153,7 @@ class FusedNetwork(nn.Module):
 
     def behaviour_slices(self) -> tuple[Slice, ...]:
         """What a behaviour owns alone: the arrays, and the axes along which the behaviours lie."""
-        return (self.layers.mode_slice(0), (self.layers.bias, 0), (self.readout, 0), (self.readout_bias, 0))
+        return (*self.layers.mode_slices(0), (self.layers.bias, 0), (self.readout, 0), (self.readout_bias, 0))
 
     def keep_behaviours(self, index: NDArray[np.int64]) -> None:
         """Predict some of the behaviours only; every other array keeps its numbers."""

@@ -9,6 +9,7 @@ import grpc
 from inference.client import CallFailed
 from inference.pb.playfuse.v1 import model_admin_pb2 as pb
 from inference.pb.playfuse.v1.model_admin_pb2_grpc import ModelAdminStub
+from inference.security.channel import authorization
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,11 +26,13 @@ class AdminClient:
     Args:
         target: `host:port` of the admin's port.
         timeout_seconds: deadline of each call; reading a large version takes a while.
+        token: shown with each call, where the server asks for one; its role has to be admin.
     """
 
-    def __init__(self, target: str, *, timeout_seconds: float = 60.0) -> None:
+    def __init__(self, target: str, *, timeout_seconds: float = 60.0, token: str = "") -> None:
         self._target = target
         self._timeout_seconds = timeout_seconds
+        self._metadata = authorization(token)
         self._channel = grpc.insecure_channel(target, options=[("grpc.enable_retries", 0)])
         self._stub = ModelAdminStub(self._channel)
 
@@ -89,7 +92,7 @@ class AdminClient:
 
     def _call(self, method: Callable[..., Any], request: Any) -> Any:
         try:
-            return method(request, timeout=self._timeout_seconds, wait_for_ready=False)
+            return method(request, timeout=self._timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             call = cast("grpc.Call", error)
             name = type(request).__name__.removesuffix("Request")

@@ -31,11 +31,15 @@ Percent = Annotated[
     float | None, typer.Option(min=0, max=100, help="Share of the traffic, in percent.", show_default=False)
 ]
 Stop = Annotated[bool, typer.Option("--stop", help="End it.")]
+Token = Annotated[
+    str,
+    typer.Option(envvar="PLAYFUSE_CLIENT_TOKEN", help="Shown to the server; other users may see a command line."),
+]
 _ADMIN = "127.0.0.1:50052"
 
 
 @app.command("list")
-def list_models(admin: Admin = _ADMIN, as_json: AsJson = False) -> None:
+def list_models(admin: Admin = _ADMIN, as_json: AsJson = False, token: Token = "") -> None:
     """Show every model: its live version, versions on trial and how they do, versions that could not be loaded.
 
     [bold]Examples[/]
@@ -44,7 +48,7 @@ def list_models(admin: Admin = _ADMIN, as_json: AsJson = False) -> None:
 
       playfuse models list --admin 127.0.0.1:50052 --json
     """
-    _ask(admin, as_json, lambda client: client.list())
+    _ask(admin, token, as_json, lambda client: client.list())
 
 
 @app.command()
@@ -53,6 +57,7 @@ def load(
     version: Annotated[str, typer.Argument(help="The version; the newest, unless told.", show_default=False)] = "",
     admin: Admin = _ADMIN,
     as_json: AsJson = False,
+    token: Token = "",
 ) -> None:
     """Make a version live: it is verified and warmed up first, and no call is lost.
 
@@ -62,40 +67,40 @@ def load(
 
       playfuse models load retention 1.10
     """
-    _ask(admin, as_json, lambda client: client.load(name, version))
+    _ask(admin, token, as_json, lambda client: client.load(name, version))
 
 
 @app.command()
-def unload(name: Name, admin: Admin = _ADMIN, as_json: AsJson = False) -> None:
+def unload(name: Name, admin: Admin = _ADMIN, as_json: AsJson = False, token: Token = "") -> None:
     """Serve a model no more; calls under way are answered.
 
     [bold]Examples[/]
 
       playfuse models unload retention
     """
-    _ask(admin, as_json, lambda client: client.unload(name))
+    _ask(admin, token, as_json, lambda client: client.unload(name))
 
 
 @app.command()
-def promote(name: Name, admin: Admin = _ADMIN, as_json: AsJson = False) -> None:
+def promote(name: Name, admin: Admin = _ADMIN, as_json: AsJson = False, token: Token = "") -> None:
     """Make the version on trial the live one.
 
     [bold]Examples[/]
 
       playfuse models promote retention
     """
-    _ask(admin, as_json, lambda client: client.promote(name))
+    _ask(admin, token, as_json, lambda client: client.promote(name))
 
 
 @app.command()
-def rollback(name: Name, admin: Admin = _ADMIN, as_json: AsJson = False) -> None:
+def rollback(name: Name, admin: Admin = _ADMIN, as_json: AsJson = False, token: Token = "") -> None:
     """Make the version live again that was so before: one step.
 
     [bold]Examples[/]
 
       playfuse models rollback retention
     """
-    _ask(admin, as_json, lambda client: client.rollback(name))
+    _ask(admin, token, as_json, lambda client: client.rollback(name))
 
 
 @app.command()
@@ -106,6 +111,7 @@ def canary(
     stop: Stop = False,
     admin: Admin = _ADMIN,
     as_json: AsJson = False,
+    token: Token = "",
 ) -> None:
     """Let a version answer a share of the players, change that share, or take the version back.
 
@@ -116,9 +122,9 @@ def canary(
       playfuse models canary retention --stop
     """
     if share := _share("canary", version, percent, stop):
-        _ask(admin, as_json, lambda client: client.start_canary(name, *share))
+        _ask(admin, token, as_json, lambda client: client.start_canary(name, *share))
     else:
-        _ask(admin, as_json, lambda client: client.stop_canary(name))
+        _ask(admin, token, as_json, lambda client: client.stop_canary(name))
 
 
 @app.command()
@@ -129,6 +135,7 @@ def shadow(
     stop: Stop = False,
     admin: Admin = _ADMIN,
     as_json: AsJson = False,
+    token: Token = "",
 ) -> None:
     """Have a version answer copies of calls, to see how far its answers are from the live ones; or end that.
 
@@ -139,9 +146,9 @@ def shadow(
       playfuse models shadow retention --stop
     """
     if share := _share("shadow", version, percent, stop):
-        _ask(admin, as_json, lambda client: client.start_shadow(name, *share))
+        _ask(admin, token, as_json, lambda client: client.start_shadow(name, *share))
     else:
-        _ask(admin, as_json, lambda client: client.stop_shadow(name))
+        _ask(admin, token, as_json, lambda client: client.stop_shadow(name))
 
 
 def _share(command: str, version: str, percent: float | None, stop: bool) -> tuple[str, float] | None:
@@ -162,12 +169,12 @@ def _share(command: str, version: str, percent: float | None, stop: bool) -> tup
     return version, percent
 
 
-def _ask(admin: str, as_json: bool, call: Callable[[AdminClient], Any]) -> None:
+def _ask(admin: str, token: str, as_json: bool, call: Callable[[AdminClient], Any]) -> None:
     from google.protobuf.json_format import MessageToJson
 
     from inference.admin_client import AdminClient
 
-    with AdminClient(admin) as client:
+    with AdminClient(admin, token=token) as client:
         reply = call(client)
     if as_json:
         typer.echo(

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from inference.settings import ServerSettings
 
 _LOG = logging.getLogger(__name__)
-_GC_THRESHOLD: Final = 50_000
 _METER_PERIOD_SECONDS: Final = 60.0
 """An energy counter must be read before it comes round, scraped or not."""
 
@@ -145,8 +144,6 @@ class Server:
         # What lives now lives as long as the server: never look through it for garbage again.
         gc.collect()
         gc.freeze()
-        # A burst makes hundreds of short-lived tuples, none in a cycle: looking after every 700th costs more than them.
-        gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
 
     def drain(self) -> bool:
         """Stop taking calls, answer all that were taken, close everything; whether all were answered in time.

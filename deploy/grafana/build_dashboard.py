@@ -160,6 +160,7 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
             "none",
             {
                 "rows waiting": _gauge("playfuse_queue_rows"),
+                "rows waiting in the transport": _gauge("playfuse_transport_queue_rows"),
                 "requests in flight": _gauge("playfuse_requests_in_flight"),
             },
         ),

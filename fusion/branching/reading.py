@@ -74,14 +74,23 @@ def read_dense(teacher: OnnxTeacher) -> DenseNetwork:
         FusionError: it predicts one behaviour only, or is no network of dense levels over features.
     """
     card = teacher.card
-    where = f"teacher {card.name} of family {card.family}"
     if len(card.behaviours) < 2:
         raise FusionError(
-            where,
+            f"teacher {card.name} of family {card.family}",
             got=f"one behaviour, {card.behaviour_names[0]}",
             expected="two at least: what one of them does not need can be cut from it",
             fix="Networks of one behaviour are made smaller by fusion.compress, and put together by fusing them.",
         )
+    return read_levels(teacher)
+
+
+def read_levels(teacher: OnnxTeacher) -> DenseNetwork:
+    """The levels of a teacher of any number of behaviours.
+
+    Raises:
+        FusionError: it is no network of dense levels over features.
+    """
+    where = f"teacher {teacher.card.name} of family {teacher.card.family}"
     joined = GraphView(onnx.load_model_from_string(teacher.model)).node(LINKS, "Concat")
     branches = [_branch(_chain(teacher.model, part, where), where) for part in (joined.input if joined else [LINKS])]
     return _together(branches, where)

@@ -67,15 +67,12 @@ class LowRankTcn(TcnEncoder):
         """The channels: residuals tie those of all layers together.
 
         Args:
-            readers: arrays and axes of whatever reads the last layer; the first is the gate.
+            readers: arrays and axes of whatever else reads the channels.
         """
-        gate, *others = readers
-        slices = [*others]
-        for level, layer in enumerate(self.layers().values()):
-            slices += [layer.mode_slice(0), (layer.bias, 0)]
-            if level:
-                slices.append(layer.mode_slice(2))
-        return Units("channels", gate, tuple(slices))
+        layers = list(self.layers().values())
+        reads = [place for layer in layers[1:] for place in layer.mode_slices(2)]
+        writes = [place for layer in layers for place in (*layer.mode_slices(0), (layer.bias, 0))]
+        return Units("channels", (*readers, *reads), (tuple(writes),))
 
     def replan(self) -> None:
         """To be called when arrays have become smaller."""

@@ -47,8 +47,12 @@ class CpCurve:
     def _measured(self, rank: int) -> float:
         if rank not in self._known:
             metric = Metric.plain(self._tensor.ndim)
-            found = cp.decompose(self._tensor, rank, metric, self._seed, sweeps=_SWEEPS)
-            lost = metric.error(self._tensor, found.to_tensor()) ** 2
+            try:
+                found = cp.decompose(self._tensor, rank, metric, self._seed, sweeps=_SWEEPS)
+                lost = metric.error(self._tensor, found.to_tensor()) ** 2
+            except np.linalg.LinAlgError:
+                # More components than the tensor has: alternating least squares cannot tell them apart.
+                lost = self._measured(_around(rank - 1, self.highest)[0]) if rank > 1 else 0.0
             # More components never lose more; alternating least squares alone cannot promise it.
             below = [value for known, value in self._known.items() if known < rank]
             self._known[rank] = min([lost, *below])

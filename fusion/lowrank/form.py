@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
 
 import numpy as np
-
-from fusion.errors import FusionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +48,16 @@ class Form(Protocol):
 
     def balanced(self) -> Self:
         """The same tensor from arrays that train well together: large beside small ones, they would diverge."""
+        ...
+
+
+@runtime_checkable
+class Summed(Protocol):
+    """A form whose tensor is not one einsum, but the sum of several."""
+
+    @property
+    def terms(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the arrays of each einsum; one that lacks a mode counts for all of it."""
         ...
 
 
@@ -92,27 +100,55 @@ class Dense:
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
-    """One matrix of the chain `x @ down @ up`: `einsum(equation, *arrays)`, reshaped.
+class Term:
+    """One einsum: `einsum(equation, *arrays)`.
 
     Attributes:
         operands: subscripts of each array.
         arrays: names of the stored arrays, in the operands' order.
+        result: subscripts of what it gives.
+        shape: of what it gives, 1 along what other terms have and it lacks.
+    """
+
+    operands: tuple[str, ...]
+    arrays: tuple[str, ...]
+    result: str
+    shape: tuple[int, ...]
+
+    @property
+    def equation(self) -> str:
+        """The einsum over the arrays."""
+        return f"{','.join(self.operands)}->{self.result}"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One matrix of the chain `x @ down @ up`: the sum of its terms, reshaped.
+
+    Attributes:
+        terms: one, but for forms that are sums.
         rows: subscripts that the matrix's rows run over.
         columns: subscripts that its columns run over.
         shape: (in, out) of the matrix.
     """
 
-    operands: tuple[str, ...]
-    arrays: tuple[str, ...]
+    terms: tuple[Term, ...]
     rows: str
     columns: str
     shape: tuple[int, int]
 
     @property
-    def equation(self) -> str:
-        """The einsum over the arrays."""
-        return f"{','.join(self.operands)}->{self.rows}{self.columns}"
+    def arrays(self) -> tuple[str, ...]:
+        """Names of the arrays of all terms."""
+        return tuple(name for term in self.terms for name in term.arrays)
+
+    def matrix(self, arrays: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """(in, out) from the stored arrays."""
+        found = [
+            np.einsum(term.equation, *(arrays[name] for name in term.arrays), optimize=True).reshape(term.shape)
+            for term in self.terms
+        ]
+        return np.asarray(sum(found[1:], start=found[0]).reshape(self.shape))
 
 
 def numbers(form: Form) -> int:
@@ -132,27 +168,23 @@ def sizes(form: Form) -> dict[str, int]:
 def plan(form: Form, out_modes: int) -> tuple[Product, ...]:
     """The chain of one or two matrices that a layer multiplies by.
 
+    One where an array has modes of both sides, or the form is a sum: nothing narrow lies between its factors that all
+    behaviours have in common.
+
     Args:
         form: of a tensor (output modes..., input modes...).
         out_modes: how many modes are output modes.
-
-    Raises:
-        FusionError: an array has modes of both sides, and is not the whole tensor.
     """
     size = sizes(form)
     modes = "".join(sorted(letter for letter in size if letter in MODES))
     outputs, inputs = modes[:out_modes], modes[out_modes:]
+    if isinstance(form, Summed):
+        return (_product(form, form.terms, inputs, outputs, size),)
     sides: dict[str, list[str]] = {"in": [], "out": [], "either": []}
     for name, letters in form.subscripts.items():
         reads, writes = set(letters) & set(inputs), set(letters) & set(outputs)
         if reads and writes:
-            if len(form.subscripts) == 1:
-                return (_product(form, [name], inputs, outputs, size),)
-            raise FusionError(
-                f"array {name} of a low-rank layer",
-                got="whole modes among inputs and outputs",
-                expected="whole modes on one side at most",
-            )
+            return (_product(form, [tuple(form.arrays)], inputs, outputs, size),)
         sides["in" if reads else "out" if writes else "either"].append(name)
     # What belongs to neither side goes where it leaves the chain narrowest.
     choices = [(sides["in"], sides["either"] + sides["out"]), (sides["either"] + sides["in"], sides["out"])]
@@ -160,7 +192,7 @@ def plan(form: Form, out_modes: int) -> tuple[Product, ...]:
         ((_shared(form, down, up), down, up) for down, up in choices),
         key=lambda choice: prod(size[letter] for letter in choice[0]),
     )
-    return _product(form, down, inputs, inner, size), _product(form, up, inner, outputs, size)
+    return _product(form, [down], inputs, inner, size), _product(form, [up], inner, outputs, size)
 
 
 def _shared(form: Form, some: Sequence[str], others: Sequence[str]) -> str:
@@ -170,9 +202,16 @@ def _shared(form: Form, some: Sequence[str], others: Sequence[str]) -> str:
     )
 
 
-def _product(form: Form, names: Sequence[str], rows: str, columns: str, size: dict[str, int]) -> Product:
+def _product(form: Form, terms: Sequence[Sequence[str]], rows: str, columns: str, size: dict[str, int]) -> Product:
     shape = (prod(size[letter] for letter in rows), prod(size[letter] for letter in columns))
-    return Product(tuple(form.subscripts[name] for name in names), tuple(names), rows, columns, shape)
+    return Product(tuple(_term(form, names, rows + columns, size) for names in terms), rows, columns, shape)
+
+
+def _term(form: Form, names: Sequence[str], wanted: str, size: dict[str, int]) -> Term:
+    operands = tuple(form.subscripts[name] for name in names)
+    known = set("".join(operands))
+    result = "".join(letter for letter in wanted if letter in known)
+    return Term(operands, tuple(names), result, tuple(size[letter] if letter in known else 1 for letter in wanted))
 
 
 def equation(form: Form) -> str:

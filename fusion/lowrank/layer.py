@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fusion.errors import FusionError
-from fusion.lowrank.form import MODES, Dense, Form, plan
+from fusion.lowrank.form import MODES, Dense, Form, Product, plan
 from fusion.lowrank.tucker import Tucker
 from fusion.prune.unit import Units
 from fusion.weight import Weight
@@ -57,10 +57,19 @@ class LowRankLayer(nn.Module):
 
     def matrices(self) -> list[Tensor]:
         """The chain, each (in, out)."""
-        return [
-            torch.einsum(product.equation, *(self.arrays[name]() for name in product.arrays)).reshape(product.shape)
-            for product in self.products
-        ]
+        return [self._matrix(product) for product in self.products]
+
+    def _matrix(self, product: Product) -> Tensor:
+        first, *rest = (
+            torch.einsum(term.equation, *(self.arrays[name]() for name in term.arrays)) for term in product.terms
+        )
+        if not rest:
+            return first.reshape(product.shape)
+        shapes = [term.shape for term in product.terms]
+        whole = sum(
+            (part.reshape(shape) for part, shape in zip(rest, shapes[1:], strict=True)), first.reshape(shapes[0])
+        )
+        return whole.reshape(product.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, in) → (rows, out)."""
@@ -95,7 +104,10 @@ class LowRankLayer(nn.Module):
                 expected="no holes, which multiplying would fill",
                 fix="Leave prune_weights out of the recipe, or keep this layer dense.",
             )
-        down, up = (matrix.detach().double().numpy() for matrix in self.matrices())
+        found = [matrix.detach().double().numpy() for matrix in self.matrices()]
+        if len(found) == 1:
+            return self.in_form(Dense(found[0].T.reshape(self.shape)))
+        down, up = found
         outputs, inputs = self.shape[: self.out_modes], self.shape[self.out_modes :]
         factors: list[NDArray[np.float64] | None] = [None] * len(self.shape)
         if self.out_modes == 1:
@@ -130,9 +142,9 @@ class LowRankLayer(nn.Module):
         slices = (self._slices(letter)[0] for letter in modes)
         return tuple(int(weight.array.shape[axis]) for weight, axis in slices)
 
-    def mode_slice(self, mode: int) -> Slice:
-        """The array, and its axis, along which a mode of the tensor lies."""
-        return self._slices(MODES[mode])[0]
+    def mode_slices(self, mode: int) -> tuple[Slice, ...]:
+        """The arrays, and their axes, along which a mode of the tensor lies: several where the form is a sum."""
+        return tuple(self._slices(MODES[mode]))
 
     def components(self, name: str) -> tuple[Units, ...]:
         """What ranks count: components of a CP form, of each mode of a Tucker form, of each bond of a tensor train."""
@@ -140,7 +152,7 @@ class LowRankLayer(nn.Module):
         for letter, kind in self._like.components.items():
             # The gate is a factor: a component times g is this column of it times g.
             gate, *others = sorted(self._slices(letter), key=lambda place: place[0].array.ndim)
-            found.append(Units(f"{name}: {kind}", gate, tuple(others)))
+            found.append(Units(f"{name}: {kind}", (gate,), tuple((other,) for other in others)))
         return tuple(found)
 
     def replan(self) -> None:
@@ -178,7 +190,12 @@ class LowRankLayer(nn.Module):
         arrays = {name: weight.add_to(graph) for name, weight in self.weights()}
         chain = []
         for product in self.products:
-            matrix = graph.op("Einsum", *(arrays[name] for name in product.arrays), equation=product.equation)
+            matrix = ""
+            for term in product.terms:
+                part = graph.op("Einsum", *(arrays[name] for name in term.arrays), equation=term.equation)
+                if len(product.terms) > 1:
+                    part = graph.op("Reshape", part, graph.constant(term.shape, np.int64))
+                matrix = graph.op("Add", matrix, part) if matrix else part
             chain.append(graph.op("Reshape", matrix, graph.constant(product.shape, np.int64)))
         return chain
 

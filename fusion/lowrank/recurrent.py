@@ -131,21 +131,10 @@ class LowRankGru(Encoder):
         """The units of the state: all gates' rows, the columns of the recurrent tensor, and what reads them.
 
         Args:
-            readers: arrays and axes of whatever reads the state; the first is the gate.
+            readers: arrays and axes of whatever else reads the state.
         """
-        gate, *others = readers
-        return Units(
-            "state units",
-            gate,
-            (
-                *others,
-                self.read.mode_slice(1),
-                (self.read.bias, 1),
-                self.recur.mode_slice(1),
-                self.recur.mode_slice(2),
-                (self.recur.bias, 1),
-            ),
-        )
+        gates = (*self.read.mode_slices(1), (self.read.bias, 1), *self.recur.mode_slices(1), (self.recur.bias, 1))
+        return Units("state units", (*readers, *self.recur.mode_slices(2)), (gates,))
 
     def replan(self) -> None:
         """To be called when arrays have become smaller."""

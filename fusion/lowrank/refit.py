@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from fusion.lowrank.form import Product, plan
+from fusion.lowrank.form import Product, plan, sizes
 from fusion.lowrank.metric import SHRINKAGE
 from fusion.lowrank.sensitivity import Statistics
 
@@ -131,6 +131,8 @@ class _Problem:
     def sweep(self) -> None:
         """Solve every array once, those nearest to the output first."""
         if len(self._products) == 1:
+            if len(self.form.arrays) > 1:
+                self._sweep_one(self._products[0])
             return
         down, up = self._products
         for name in up.arrays:
@@ -142,13 +144,17 @@ class _Problem:
             gradient = self._inputs @ self._error() @ self._outputs @ writes.T
             self._solve(down, name, gradient, self._inputs, writes @ self._outputs @ writes.T)
 
+    def _sweep_one(self, product: Product) -> None:
+        """The same where the arrays make up one matrix."""
+        for name in product.arrays:
+            gradient = self._inputs @ self._error() @ self._outputs
+            self._solve(product, name, gradient, self._inputs, self._outputs)
+
     def _norm(self, error: NDArray[np.float64]) -> float:
         return float(np.vdot(self._inputs @ error, error @ self._outputs))
 
     def _matrix(self, product: Product) -> NDArray[np.float64]:
-        arrays = self.form.arrays
-        found = np.einsum(product.equation, *(arrays[name] for name in product.arrays), optimize=True)
-        return np.asarray(found.reshape(product.shape))
+        return product.matrix(self.form.arrays)
 
     def _error(self) -> NDArray[np.float64]:
         chain = [self._matrix(product) for product in self._products]
@@ -172,17 +178,19 @@ class _Problem:
             columns: (out, out) likewise, its columns.
         """
         arrays = self.form.arrays
-        operands = dict(zip(product.arrays, product.operands, strict=True))
+        term = next(term for term in product.terms if name in term.arrays)
+        operands = dict(zip(term.arrays, term.operands, strict=True))
         letters = operands.pop(name)
         others: list[_Term] = [(tuple(operand), arrays[other]) for other, operand in operands.items()]
-        size = {x: n for symbols, array in [(tuple(letters), arrays[name]), *others] for x, n in _sizes(symbols, array)}
+        size = sizes(self.form)
 
         def shaped(matrix: NDArray[np.float64], symbols: str) -> NDArray[np.float64]:
             return matrix.reshape([size[letter] for letter in symbols])
 
         # A side that no other array speaks of drops out: the best values are the same in any metric of that side.
         spoken_of = set("".join(operands.values()))
-        free = next((side for side in (product.columns, product.rows) if not spoken_of & set(side)), "")
+        open_to = set(letters) - spoken_of
+        free = next((side for side in (product.columns, product.rows) if set(side) <= open_to), "")
         terms = list(others)
         for side, metric in ((product.rows, rows), (product.columns, columns)):
             if side != free:
@@ -203,10 +211,6 @@ class _Problem:
 
 _Term = tuple[tuple[str, ...], "NDArray[np.float64]"]
 """Symbols of an array's axes, and the array."""
-
-
-def _sizes(symbols: tuple[str, ...], array: NDArray[np.float64]) -> list[tuple[str, int]]:
-    return list(zip(symbols, array.shape, strict=True))
 
 
 def _primed(symbols: Iterable[str]) -> tuple[str, ...]:

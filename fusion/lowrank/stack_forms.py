@@ -105,6 +105,51 @@ class Anchor:
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """A common matrix, and what each model adds to it.
+
+    Attributes:
+        anchor: of all models.
+        deltas: per model.
+    """
+
+    anchor: Anchor
+    deltas: PerModelSvd
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """Those of both."""
+        return {**self.anchor.arrays, **self.deltas.arrays}
+
+    @property
+    def subscripts(self) -> dict[str, str]:
+        """Those of both."""
+        return {**self.anchor.subscripts, **self.deltas.subscripts}
+
+    @property
+    def components(self) -> dict[str, str]:
+        """Of what a model adds."""
+        return self.deltas.components
+
+    @property
+    def terms(self) -> tuple[tuple[str, ...], ...]:
+        """The tensor is the sum of both."""
+        return tuple(self.anchor.arrays), tuple(self.deltas.arrays)
+
+    def with_arrays(self, arrays: Mapping[str, NDArray[np.float64]]) -> Anchored:
+        """Another matrix, other factors."""
+        return Anchored(self.anchor.with_arrays(arrays), self.deltas.with_arrays(arrays))
+
+    def to_tensor(self) -> NDArray[np.float64]:
+        """(models, out, in)."""
+        return self.anchor.to_tensor() + self.deltas.to_tensor()
+
+    def balanced(self) -> Anchored:
+        """The same with balanced factors."""
+        return Anchored(self.anchor, self.deltas.balanced())
+
+
 def per_model_svd(stack: NDArray[np.float64], rank: int, metrics: Sequence[Metric]) -> PerModelSvd:
     """The truncated singular value decomposition of every model, each in its own metric.
 
@@ -129,17 +174,7 @@ def basis(stack: NDArray[np.float64], rank: int, metric: Metric, shared: Literal
         metric: of the modes (model, out, in); None for the model.
         shared: which side.
     """
-    # The side that stays whole is weighed too: errors there count as its metric says.
-    own = 1 if shared == "in" else 2
-    ranks = (None, rank, None) if shared == "out" else (None, None, rank)
-    found = tucker.decompose(stack, ranks, metric)
-    root = metric.roots[own]
-    if root is None:
-        return found
-    # What stays whole was whitened with the rest: the core takes it back.
-    turned = np.moveaxis(found.core, own, 0)
-    core = np.asarray(np.linalg.solve(root, turned.reshape(len(turned), -1))).reshape(turned.shape)
-    return tucker.Tucker(np.moveaxis(core, 0, own), found.factors)
+    return tucker.decompose(stack, (None, rank, None) if shared == "out" else (None, None, rank), metric)
 
 
 def anchored(

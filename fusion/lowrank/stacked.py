@@ -20,7 +20,7 @@ from fusion.training import Learner
 from fusion.weight import Weight
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -66,6 +66,15 @@ class StackedLayer(nn.Module):
         return StackedLayer(
             [term.balanced() for term in terms], self.bias.numpy().astype(np.float64).reshape(self.models, -1)
         )
+
+    def owned(self) -> Iterator[tuple[Weight, str]]:
+        """Every array that has the model among its modes, and its subscripts."""
+        for number, term in enumerate(self._terms):
+            for name, letters in term.subscripts.items():
+                weight = self.arrays[f"{number}_{name}"]
+                assert isinstance(weight, Weight)
+                if "a" in letters:
+                    yield weight, letters
 
     def tensor(self) -> NDArray[np.float64]:
         """(models, out, in) as it stands."""

@@ -136,7 +136,7 @@ class LowRankTower(GraphLearner):
         """The units of the encoder's state, with all that reads and writes them."""
         if self.encoder is None or self.state is None:
             return ()
-        return (self.encoder.units([self.state.mode_slice(1)]),)
+        return (self.encoder.units(self.state.mode_slices(1)),)
 
     def unit_costs(self, statistics: dict[str, Statistics]) -> NDArray[np.float64]:
         """(units,) what the predictions lose when whatever reads a unit of the state reads zero, through all of time.

@@ -101,7 +101,7 @@ def decompose(tensor: NDArray[np.float64], ranks: Sequence[int | None], metric: 
         tensor: any order.
         ranks: per mode, at least 1, at most its size and the product of the other ranks; None leaves the mode whole.
             Fractions are no ranks: they would squeeze every mode.
-        metric: roots for the decomposed modes.
+        metric: one root per mode; errors along a whole mode count as its root says, too.
 
     Raises:
         FusionError: a rank is out of range.
@@ -127,6 +127,11 @@ def decompose(tensor: NDArray[np.float64], ranks: Sequence[int | None], metric: 
     (core, bases), _ = partial_tucker(whitened, rank=wanted, modes=modes, init="svd", tol=1e-8)
     for mode, basis in zip(modes, bases, strict=True):
         factors[mode] = metric.unwhiten(np.asarray(basis), mode)
+    whole = (mode for mode, rank in enumerate(ranks) if rank is None and metric.roots[mode] is not None)
+    for mode in whole:
+        # What stays whole was whitened with the rest: the core takes it back.
+        turned = np.moveaxis(np.asarray(core), mode, 0)
+        core = np.moveaxis(metric.unwhiten(turned.reshape(len(turned), -1), mode).reshape(turned.shape), 0, mode)
     return Tucker(np.asarray(core), tuple(factors))
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fusion.network import FusedNetwork
-    from fusion.prune.unit import Units
+    from fusion.prune.unit import Place, Units
     from fusion.steps.step import Work
     from fusion.weight import Weight
 
@@ -66,9 +66,9 @@ def unit_scores(work: Work, groups: Sequence[Units], criterion: Criterion, rows:
     scores = [np.zeros(units.count) for units in groups]
     for _ in _gradients(work, rows):
         for score, units in zip(scores, groups, strict=True):
-            weight, axis = units.gate
-            # By a gate that multiplies the unit, the loss changes as the sum over its slice of weight · gradient.
-            score += _sum_but(_product(weight), axis).double().numpy() ** 2
+            # By a gate that multiplies the unit, the loss changes as the sum over its slices of weight · gradient.
+            change = sum(_sum_but(_product(weight), axis).double().numpy() for weight, axis in units.gate)
+            score += change**2
     return scores
 
 
@@ -99,20 +99,23 @@ def _sum_but(values: Tensor, axis: int) -> Tensor:
 
 
 def _norms(units: Units) -> NDArray[np.float64]:
-    """The product over a unit's slices of their norms: nothing passes where one of them is zero."""
+    """The product over a unit's places of their norms: nothing passes where one of them is zero."""
     score = np.ones(units.count)
-    for weight, axis in units.slices:
-        array = np.moveaxis(weight.numpy().astype(np.float64), axis, 0).reshape(units.count, -1)
-        score *= np.linalg.norm(array, axis=1)
+    for place in units.places:
+        score *= _norm(place, units.count)
     return score
+
+
+def _norm(place: Place, count: int) -> NDArray[np.float64]:
+    """(units,) of all slices of a unit at one place."""
+    squares = np.zeros(count)
+    for weight, axis in place:
+        array = np.moveaxis(weight.numpy().astype(np.float64), axis, 0).reshape(count, -1)
+        squares += np.square(array).sum(axis=1)
+    return np.asarray(np.sqrt(squares))
 
 
 def _signals(work: Work, groups: Sequence[Units], rows: int) -> list[NDArray[np.float64]]:
     """Per unit: the root mean square of what it puts out, times the norm of what reads it."""
     reads = work.network.signals(work.calibration(rows).features)
-    scores = []
-    for units in groups:
-        weight, axis = units.gate
-        read = np.moveaxis(weight.numpy().astype(np.float64), axis, 0).reshape(units.count, -1)
-        scores.append(reads[units.name] * np.linalg.norm(read, axis=1))
-    return scores
+    return [reads[units.name] * _norm(units.gate, units.count) for units in groups]

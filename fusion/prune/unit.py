@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Slice = tuple["Weight", int]
 """An array and the axis along which the units lie."""
+Place = tuple[Slice, ...]
+"""Arrays that together make up what a unit is at one place: nothing passes there where all of them are zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,26 +23,27 @@ class Units:
 
     Attributes:
         name: for people.
-        gate: the array in which a unit is multiplied into the network once: a unit times g is this slice times g.
-        others: the other arrays that shrink with it.
+        gate: the place where a unit is multiplied into the network: a unit times g is its slices here times g.
+        others: the other places that shrink with it.
     """
 
     name: str
-    gate: Slice
-    others: tuple[Slice, ...]
+    gate: Place
+    others: tuple[Place, ...]
 
     @property
     def count(self) -> int:
         """How many there are."""
-        weight, axis = self.gate
+        weight, axis = self.gate[0]
         return int(weight.array.shape[axis])
 
     @property
-    def slices(self) -> tuple[Slice, ...]:
-        """Every array and axis."""
+    def places(self) -> tuple[Place, ...]:
+        """All of them."""
         return (self.gate, *self.others)
 
     def keep(self, index: NDArray[np.int64]) -> None:
         """Remove all others, from the arrays themselves: the network gets smaller and faster."""
-        for weight, axis in self.slices:
-            weight.select(axis, index)
+        for place in self.places:
+            for weight, axis in place:
+                weight.select(axis, index)

@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from fusion.errors import FusionError
 from fusion.recipe import Recipe
 from fusion.search.budget import Measured
-from fusion.search.space import propose, quick
+from fusion.search.space import FIRST, VERSION, propose, quick
 from inference.contract import staging
 from inference.contract.artifact import sha256
 
@@ -212,12 +212,14 @@ def _study(bench: Bench, base: Recipe, budget: Budget, file: Path) -> optuna.Stu
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     bound = budget.model_dump_json(exclude={"search_minutes"})
     known = [bench.material.dataset.sha256, *sorted(teacher.card.onnx_sha256 for teacher in bench.material.teachers)]
-    name = sha256("".join((base.model_dump_json(), bound, *known)).encode())[:16]
+    name = sha256("".join((base.model_dump_json(), bound, *known, f"space {VERSION}")).encode())[:16]
     with _using(file):
         study = optuna.create_study(
             storage=_storage(file), study_name=name, directions=_DIRECTIONS, load_if_exists=True
         )
         trials = study.get_trials(deepcopy=False)
+        if not trials:
+            study.enqueue_trial(FIRST)
         # From one seed, a search that goes on would propose once more what it began with.
         study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(trials), n_startup_trials=_FIRST_AT_RANDOM)
         for trial in trials:

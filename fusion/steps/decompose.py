@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -16,6 +16,7 @@ from fusion.lowrank.metric import Metric
 from fusion.lowrank.refit import Drift, refit
 from fusion.lowrank.sensitivity import layer_inputs, layer_statistics
 from fusion.steps.forms import AnyForm, Cp, FormSpec, TensorTrain, Tucker
+from fusion.steps.stack_specs import Anchored, Basis, PerModelSvd
 from fusion.steps.step import Family, Step, StepSpec
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from fusion.network import FusedNetwork
     from fusion.steps.step import Told, Work
 
-__all__ = ["DECOMPOSE", "Cp", "Decompose", "TensorTrain", "Tucker"]
+__all__ = ["DECOMPOSE", "Anchored", "Basis", "Cp", "Decompose", "PerModelSvd", "TensorTrain", "Tucker"]
+
+AnyStackForm = Annotated[Tucker | Cp | TensorTrain | Basis | PerModelSvd | Anchored, Field(discriminator="form")]
+"""What the behaviours' layers can be kept in."""
 
 _START_ENERGY: Final = 0.9999
 """Where the ranks of a budget go down from, unless the recipe says: what lies above is rounding."""
@@ -48,7 +52,7 @@ class Decompose(StepSpec):
     )
     input: AnyForm | None = Field(default=Tucker(ranks=(12, 4, 12)), description="modes hidden, bin, feature")
     trunk: AnyForm | None = Field(default=Cp(rank=10), description="modes trunk, hidden")
-    layers: AnyForm | None = Field(default=Tucker(ranks=(None, 6, 10)), description="modes behaviour, out, trunk")
+    layers: AnyStackForm | None = Field(default=Tucker(ranks=(None, 6, 10)), description="modes behaviour, out, trunk")
 
     @model_validator(mode="after")
     def _one_rank_per_mode(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from math import prod
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -98,7 +98,7 @@ class Tucker(FormSpec):
         """From the higher-order singular values."""
         modes = [mode for mode, rank in enumerate(self.ranks) if rank is not None]
         curve = TruncatedHosvd(metric.whiten(tensor), modes)
-        return _choice(self, name, tensor, worth, curve)
+        return rank_choice(self, name, tensor, worth, curve)
 
     @property
     def described(self) -> str:
@@ -138,7 +138,7 @@ class Cp(FormSpec):
         curve = CpCurve(metric.whiten(tensor), seed)
         # Above this rank the tensor itself is smaller.
         highest = max(1, min(highest_cp(tensor.shape), tensor.size // sum(tensor.shape)))
-        return _choice(self, name, tensor, worth, _CpSlots(curve, highest if tensor.ndim > 2 else curve.highest))
+        return rank_choice(self, name, tensor, worth, _CpSlots(curve, highest if tensor.ndim > 2 else curve.highest))
 
     @property
     def described(self) -> str:
@@ -177,12 +177,25 @@ class TensorTrain(FormSpec):
     def choice(self, name: str, tensor: NDArray[np.float64], metric: Metric, worth: float, seed: int) -> RankChoice:
         """From the higher-order singular values: a train of three cores is a Tucker form with the middle mode whole."""
         modes = [0] if tensor.ndim == 2 else [0, 2]
-        return _choice(self, name, tensor, worth, TruncatedHosvd(metric.whiten(tensor), modes))
+        return rank_choice(self, name, tensor, worth, TruncatedHosvd(metric.whiten(tensor), modes))
 
     @property
     def described(self) -> str:
         """For a report."""
         return f"tensor train of ranks ({', '.join(map(str, self.ranks))})"
+
+
+class Curve(Protocol):
+    """What ranks lose of a tensor."""
+
+    @property
+    def highest(self) -> Slots:
+        """Ranks that lose nothing."""
+        ...
+
+    def lost(self, ranks: Sequence[int]) -> float:
+        """Share of the squared norm."""
+        ...
 
 
 class _CpSlots:
@@ -195,9 +208,8 @@ class _CpSlots:
         return self._curve.lost(ranks[0])
 
 
-def _choice(
-    spec: FormSpec, name: str, tensor: NDArray[np.float64], worth: float, curve: TruncatedHosvd | _CpSlots
-) -> RankChoice:
+def rank_choice(spec: FormSpec, name: str, tensor: NDArray[np.float64], worth: float, curve: Curve) -> RankChoice:
+    """All ranks that a form could have, from what each of them loses."""
     return RankChoice(
         name=name,
         highest=curve.highest,

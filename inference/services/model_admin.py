@@ -37,21 +37,17 @@ _LOG = logging.getLogger(__name__)
 Reply = TypeVar("Reply")
 
 
-def anybody(context: grpc.ServicerContext) -> None:
-    """Let every caller in: who may reach the port is all there is to say."""
-
-
 class ModelAdmin(model_admin_pb2_grpc.ModelAdminServicer):
     """The methods; each on a thread of the admin server, which may be busy with files for a while.
 
+    Who may call them is checked before (`security.guard`).
+
     Args:
         repository: to change.
-        allow: asked before anything else is done; aborts the call of who must not. The one place to check a role.
     """
 
-    def __init__(self, repository: Repository, allow: Callable[[grpc.ServicerContext], None] = anybody) -> None:
+    def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._allow = allow
 
     def ListModels(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:  # noqa: N802 - the proto's
         """See the proto, as of all below."""
@@ -112,7 +108,6 @@ class ModelAdmin(model_admin_pb2_grpc.ModelAdminServicer):
         return self._answered(context, made)
 
     def _answered(self, context: grpc.ServicerContext, reply: Callable[[], Reply]) -> Reply:
-        self._allow(context)
         try:
             return reply()
         except (PlayfuseError, UnknownModel) as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks import tables
 from benchmarks.render import NOT_MEASURED, RESULTS, ROOT, SECTIONS, documents, rendered
 
 if TYPE_CHECKING:
@@ -132,3 +133,18 @@ def test_readme_shows_the_two_commands() -> None:
     readme = (ROOT / "README.md").read_text()
     assert "make demo" in readme
     assert "make test" in readme
+
+
+def test_of_each_pair_of_families_the_best_combination_stands_out() -> None:
+    def row(change: float, *families: str) -> dict[str, object]:
+        sizes = {"parameters": 9, "file_bytes": 9, "cpu_us_per_lobby": 9.0}
+        return {"mean_change": change, "worst_change": change, "families": families, **sizes}
+
+    rows = {
+        "alone": row(0.9, "pruning"),
+        "ahead": row(-0.001, "pruning", "low rank"),
+        "behind": row(-0.002, "pruning", "low rank"),
+        "other": row(-0.5, "distillation", "low rank"),
+    }
+    shown = tables.methods({"game": "outriders", "machine": "one", "rows": rows})
+    assert re.findall(r"\*\*(.*?)\*\*", shown) == ["ahead", "other"]

@@ -126,7 +126,7 @@ def test_units_that_nobody_reads_cost_nothing_and_go_first(
     with torch.no_grad():
         for layer in readers:
             if layer.shape[-1] == units.count and not any(layer is each for each in tower.dense):
-                weight, axis = layer.mode_slice(len(layer.shape) - 1)
+                ((weight, axis),) = layer.mode_slices(len(layer.shape) - 1)
                 weight.array.index_fill_(axis, torch.from_numpy(silent), 0.0)
     examples = inputs.own(Task(dataset, teachers[family].card.behaviours, rows, rows), rows)
     costs = tower.unit_costs(tower.statistics(examples))
@@ -146,6 +146,7 @@ def test_pruned_and_decomposed_is_still_a_teacher(
     settings = Compression(budget_parameters=900, prune_units=0.25, epochs=2, calibration_rows=128)
     small = compress(teachers[family], dataset, settings)
     assert small.card.parameters <= 900
+    assert len(small.model) < len(teachers[family].model)
     assert small.card.settings["compression"] == settings.model_dump(mode="json")
 
 

@@ -7,9 +7,14 @@ from pydantic import BaseModel, ValidationError
 
 from inference.configuration import load
 from inference.serve_command import SETTINGS
-from inference.settings import Limits, ServerSettings, TlsSettings
+from inference.settings import CanaryBounds, Limits, ServerSettings, TlsSettings
 
-MODELS: dict[str, type[BaseModel]] = {"": ServerSettings, "limits": Limits, "tls": TlsSettings}
+MODELS: dict[str, type[BaseModel]] = {
+    "": ServerSettings,
+    "limits": Limits,
+    "tls": TlsSettings,
+    "canary": CanaryBounds,
+}
 HANDBOOK = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from inference.contract.errors import PlayfuseError
 from playfuse.cli import build
 
-SERVING = ("serve", "predict", "inspect", "compare", "models")
+SERVING = ("serve", "predict", "inspect", "compare", "models", "token")
 BUILDING = ("data", "statistics", "train", "fuse", "update", "report", "demo")
 
 

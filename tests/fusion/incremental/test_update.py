@@ -16,7 +16,7 @@ from fusion.incremental.update import add, remove
 from fusion.pipeline import fuse
 from fusion.recipe import Network, Recipe
 from fusion.saved import beside
-from fusion.steps.decompose import Decompose
+from fusion.steps.decompose import Anchored, AnyStackForm, Basis, Decompose, PerModelSvd
 from fusion.steps.distil import Distil, Finetune
 from fusion.steps.forms import Cp, Tucker
 from fusion.steps.quantize import Quantize
@@ -31,15 +31,18 @@ from inference.engine import load
 
 NEW = "return_72h"
 QUICK = Schedule(epochs=4, batch_rows=128, learning_rate=1e-2, weight_decay=0.0)
-FORMS = {
+FORMS: dict[str, AnyStackForm | None] = {
     "tucker": Tucker(ranks=(None, 3, 5)),
     "behaviours decomposed too": Tucker(ranks=(4, 3, 5)),
     "cp": Cp(rank=6),
+    "basis of the outputs": Basis(rank=3, shared="out"),
+    "svd of each": PerModelSvd(rank=2),
+    "anchored": Anchored(rank=1),
     "dense": None,
 }
 
 
-def _recipe(form: Tucker | Cp | None, *, quantized: bool = False) -> Recipe:
+def _recipe(form: AnyStackForm | None, *, quantized: bool = False) -> Recipe:
     rounded = (Quantize(),) if quantized else ()
     steps = (
         Distil(epochs=3, learning_rate=5e-3),
@@ -107,7 +110,7 @@ def answers(path: Path, dataset: Dataset) -> dict[str, NDArray[np.float32]]:
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_a_behaviour_is_added_and_all_others_keep_every_bit(
-    form: Tucker | Cp | None,
+    form: AnyStackForm | None,
     dataset: Dataset,
     without: Dataset,
     teachers: list[OnnxTeacher],

@@ -65,7 +65,7 @@ def test_a_channel_that_nothing_reads_can_go_unnoticed(low_rank: bool) -> None:
     with torch.no_grad():
         for level, layer in enumerate(tcn.layers().values()):
             if level:
-                weight, axis = layer.mode_slice(2)
+                ((weight, axis),) = layer.mode_slices(2)
                 weight.array.index_fill_(axis, torch.from_numpy(silent), 0.0)
         reader.array[:, silent] = 0.0
     before = tcn(sequences)[:, -1] @ reader().T

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from fusion.errors import FusionError
 from fusion.lowrank import cp, tensor_train, tucker
 from fusion.lowrank.form import Form
 from fusion.lowrank.layer import LowRankLayer
 from fusion.lowrank.metric import Metric
+from fusion.lowrank.stack_forms import Anchored, anchored, basis, per_model_svd
 
 _RNG = np.random.default_rng(0)
 _INPUT = _RNG.normal(size=(10, 4, 6))
@@ -30,6 +30,10 @@ _CASES: list[tuple[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]] | Form
     ("train matrix", tensor_train.decompose(_MATRIX, (4,), Metric.plain(2)), 1),
     ("train input", tensor_train.decompose(_INPUT, (5, 4), Metric.plain(3)), 1),
     ("train stack", tensor_train.decompose(_STACK, (3, 4), Metric.plain(3)), 2),
+    ("basis of the inputs", basis(_STACK, 3, Metric.plain(3), "in"), 2),
+    ("basis of the outputs", basis(_STACK, 3, Metric.plain(3), "out"), 2),
+    ("svd of each", per_model_svd(_STACK, 2, [Metric.plain(2)] * 3), 2),
+    ("anchored", Anchored(*anchored(_STACK, 2, [Metric.plain(2)] * 3)), 2),
     ("tucker, input whole", tucker.decompose(_MATRIX, (3, None), Metric.plain(2)), 1),
 ]
 
@@ -56,10 +60,13 @@ def test_the_core_stands_where_the_chain_is_narrowest() -> None:
     assert ["core" in product.arrays for product in stack.products] == [False, True]
 
 
-def test_whole_modes_on_both_sides_are_refused() -> None:
-    form = tucker.decompose(_STACK, (None, 2, None), Metric.plain(3))
-    with pytest.raises(FusionError, match="whole modes"):
-        LowRankLayer(form, out_modes=2)
+@pytest.mark.parametrize("case", ["basis of the outputs", "svd of each", "anchored"])
+def test_forms_with_nothing_narrow_between_are_one_product(case: str) -> None:
+    form = next(form for name, form, _ in _CASES if name == case)
+    assert not isinstance(form, np.ndarray)
+    layer = LowRankLayer(form, out_modes=2)
+    assert [product.shape for product in layer.products] == [(8, 15)]
+    np.testing.assert_allclose(layer.multiplied().tensor(), layer.tensor(), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,7 @@ def test_a_component_can_be_removed_and_a_mode_thinned_out(
         if units.count > 1:
             before = layer.tensor()
             # A component that is multiplied by nothing can go unnoticed.
-            weight, axis = units.gate
+            ((weight, axis),) = units.gate
             with torch.no_grad():
                 weight.array.select(axis, 0).zero_()
             silent = layer.tensor()
@@ -102,8 +109,8 @@ def test_a_component_can_be_removed_and_a_mode_thinned_out(
             assert np.linalg.norm(before - silent) > 1e-3 or before.ndim == 2
     expected = layer.tensor()
     last = len(layer.shape) - 1
-    weight, axis = layer.mode_slice(last)
-    weight.select(axis, np.array([0, 2, 3]))
+    for weight, axis in layer.mode_slices(last):
+        weight.select(axis, np.array([0, 2, 3]))
     layer.replan()
     np.testing.assert_allclose(layer.tensor(), expected[..., [0, 2, 3]], atol=1e-6)
     matrix = layer.tensor().reshape(-1, int(np.prod(layer.shape[out_modes:])))

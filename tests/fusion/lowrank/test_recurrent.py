@@ -135,8 +135,8 @@ def test_metric_and_refit_through_time_beat_the_plain_decomposition_on_the_roll_
             return float((links(small) - links(gru)).square().mean())
 
     plain, through_time = lost(metric=False, sweeps=0), lost(metric=True, sweeps=0)
-    assert through_time < plain
-    assert lost(metric=True, sweeps=2) < 0.5 * through_time
+    assert through_time < 0.5 * plain
+    assert lost(metric=True, sweeps=2) < 0.9 * through_time
 
 
 def test_roll_out_error_is_none_for_the_same_and_grows_as_ranks_fall() -> None:
@@ -158,7 +158,7 @@ def test_a_unit_that_nothing_reads_can_go_unnoticed(low_rank: bool) -> None:
     reader = Weight(np.random.default_rng(0).normal(size=(3, WIDTH)))
     silent = np.array([0, 5, 11])
     with torch.no_grad():
-        weight, axis = gru.recur.mode_slice(2)
+        ((weight, axis),) = gru.recur.mode_slices(2)
         weight.array.index_fill_(axis, torch.from_numpy(silent), 0.0)
         reader.array[:, silent] = 0.0
     before = gru(sequences)[:, -1] @ reader().T

@@ -16,6 +16,7 @@ from fusion.lowrank.form import Dense, Form
 from fusion.lowrank.metric import Metric
 from fusion.lowrank.refit import Drift, refit
 from fusion.lowrank.sensitivity import Statistics
+from fusion.lowrank.stack_forms import Anchored, anchored, basis, per_model_svd
 
 _INPUT, _STACK, _MATRIX = (10, 4, 6), (3, 5, 8), (7, 9)
 _CASES: dict[str, tuple[tuple[int, ...], int, Callable[[NDArray[np.float64]], Form]]] = {
@@ -25,6 +26,9 @@ _CASES: dict[str, tuple[tuple[int, ...], int, Callable[[NDArray[np.float64]], Fo
     "tucker input": (_INPUT, 1, lambda t: tucker.decompose(t, (3, 3, 4), Metric.plain(3))),
     "tucker input, core on the other side": (_INPUT, 1, lambda t: tucker.decompose(t, (4, 2, 2), Metric.plain(3))),
     "tucker stack": (_STACK, 2, lambda t: tucker.decompose(t, (None, 2, 4), Metric.plain(3))),
+    "basis of the outputs": (_STACK, 2, lambda t: basis(t, 2, Metric.plain(3), "out")),
+    "svd of each": (_STACK, 2, lambda t: per_model_svd(t, 2, [Metric.plain(2)] * 3)),
+    "anchored": (_STACK, 2, lambda t: Anchored(*anchored(t, 2, [Metric.plain(2)] * 3))),
     "train input": (_INPUT, 1, lambda t: tensor_train.decompose(t, (3, 4), Metric.plain(3))),
     "train stack": (_STACK, 2, lambda t: tensor_train.decompose(t, (2, 4), Metric.plain(3))),
 }

@@ -35,6 +35,14 @@ def test_planted_ranks_are_recovered_in_any_metric(seed: int, plain: bool) -> No
     assert np.linalg.norm(found - tensor) <= 1e-6 * np.linalg.norm(tensor)
 
 
+@pytest.mark.parametrize("ranks", [(None, 2, 4), (3, None, 4), (None, None, 4)])
+def test_a_mode_that_stays_whole_is_weighed_and_given_back(ranks: tuple[int | None, ...]) -> None:
+    shape = (9, 7, 6)
+    tensor = _planted(shape, tuple(rank or size for rank, size in zip(ranks, shape, strict=True)), 3)
+    found = decompose(tensor, ranks, _metric(shape, 3)).to_tensor()
+    assert np.linalg.norm(found - tensor) <= 1e-6 * np.linalg.norm(tensor)
+
+
 @settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_error_is_within_the_bound_of_the_singular_values_cut_off(seed: int) -> None:

@@ -15,7 +15,7 @@ from fusion.lowrank.form import Dense
 from fusion.lowrank.tensor_train import TensorTrain as Train
 from fusion.network import LAYERS
 from fusion.recipe import Recipe
-from fusion.steps.decompose import Cp, Decompose, TensorTrain, Tucker
+from fusion.steps.decompose import Anchored, AnyStackForm, Basis, Cp, Decompose, PerModelSvd, TensorTrain, Tucker
 from fusion.steps.distil import Distil, Finetune
 from fusion.steps.prune import PruneRanks
 from fusion.steps.registry import STEPS
@@ -107,6 +107,41 @@ def test_trains_are_a_form_whose_components_can_be_pruned(work: Work) -> None:
     assert np.isfinite(_loss(work))
 
 
+STACKS: list[AnyStackForm] = [Basis(rank=3), Basis(rank=2, shared="out"), PerModelSvd(rank=2), Anchored(rank=1)]
+
+
+@pytest.mark.parametrize("form", STACKS, ids=lambda form: f"{form.form} {getattr(form, 'shared', '')}")
+def test_every_form_of_the_behaviours_layers_is_chosen_refitted_and_trained(work: Work, form: AnyStackForm) -> None:
+    forms: dict[str, Any] = {**SMALL, "layers": form}
+    given, refitted, budget, energy = (small_work() for _ in range(4))
+    for each in (given, refitted, budget, energy):
+        each.network.load_state_dict(work.network.state_dict())
+    said = _run(given, Decompose(calibration_rows=500, **forms))
+    assert any(sentence.startswith(f"layers: {form.described} keeps") for sentence in said)
+    shape = given.network.layers.shape
+    assert given.network.layers.kept - given.network.layers.bias.kept == form.numbers(shape) < np.prod(shape)
+    costs = _run(refitted, Decompose(calibration_rows=500, refit_sweeps=2, **forms))
+    (cost,) = (sentence for sentence in costs if sentence.startswith("layers: "))
+    before, after = (float(share.rstrip("%")) for share in cost.partition("cost of the error ")[2].split(" → "))
+    assert after < before
+    assert _loss(refitted) < _loss(given)
+    _run(budget, Decompose(budget_parameters=650, calibration_rows=500, **forms))
+    assert 0.85 * 650 < budget.network.parameter_count <= 650
+    _run(energy, Decompose(energy=0.9, calibration_rows=500, **forms))
+    before = _loss(given)
+    _run(given, Finetune(epochs=3, batch_rows=128, learning_rate=3e-3))
+    assert _loss(given) < before
+
+
+@pytest.mark.parametrize("form", STACKS, ids=lambda form: f"{form.form} {getattr(form, 'shared', '')}")
+def test_a_single_behaviour_has_every_form_too(work: Work, form: AnyStackForm) -> None:
+    work.network.keep_behaviours(np.array([1]))
+    before = work.network.layers.tensor()
+    _run(work, Decompose(layers=form, calibration_rows=500, refit_sweeps=1))
+    after = work.network.layers.tensor()
+    assert np.linalg.norm(after - before) < 0.9 * np.linalg.norm(before)
+
+
 @pytest.mark.parametrize("metric", ["two_sided", "plain"])
 def test_refitting_helps_before_any_training(work: Work, metric: str) -> None:
     plain = small_work()
@@ -138,6 +173,8 @@ def test_refitted_networks_have_the_same_arrays_as_others(work: Work) -> None:
         ),
         ("{step: decompose, input: {form: tensor_train, ranks: [2]}}", "tensor_train has 1 ranks; expected 2"),
         ("{step: decompose, input: {form: tensortrain, ranks: [2, 3]}}", "'tensortrain'.*'tensor_train'"),
+        ("{step: decompose, trunk: {form: basis, rank: 2}}", "'basis'.*'tucker', 'cp', 'tensor_train'"),
+        ("{step: decompose, layers: {form: basis, shared: inputs, rank: 2}}", "shared: got 'inputs'.*'in' or 'out'"),
         ("{step: decompose, trunk: {form: tucker, ranks: [2, 3, 4]}}", "tucker has 3 ranks; expected 2"),
     ],
 )

@@ -12,7 +12,7 @@ from fusion import export
 from fusion.distill.student import Student
 from fusion.network import LAYERS
 from fusion.quantize.static import Activations
-from fusion.steps.decompose import Cp, Decompose, Tucker
+from fusion.steps.decompose import Anchored, AnyStackForm, Basis, Cp, Decompose, PerModelSvd, Tucker
 from fusion.steps.distil import Distil, Finetune
 from fusion.steps.prune import PruneFeatures, PruneNeurons, PruneRanks, PruneWeights
 from fusion.steps.quantize import Quantize
@@ -34,6 +34,12 @@ SPECS: dict[str, Any] = {
     "prune_ranks": PruneRanks(share=0.25, calibration_rows=500),
     "prune_weights": PruneWeights(share=0.3, calibration_rows=500),
     "quantize": Quantize(),
+}
+STACKS: dict[str, AnyStackForm] = {
+    "basis of the inputs": Basis(rank=6),
+    "basis of the outputs": Basis(rank=3, shared="out"),
+    "svd of each": PerModelSvd(rank=2),
+    "anchored": Anchored(rank=1),
 }
 INTEGERS = Quantize(activations=Activations(rows=500))
 PAIRS = [(earlier, later) for earlier, step in STEPS.items() for later in sorted(step.precedes)]
@@ -83,8 +89,18 @@ def check_parity(work: Work) -> None:
 @pytest.mark.parametrize("order", orders(), ids=" ".join)
 def test_a_pair_of_steps(order: tuple[str, ...]) -> None:
     check_order(order)
+    check_pair(order, SPECS)
+
+
+@pytest.mark.parametrize("form", STACKS)
+@pytest.mark.parametrize("order", [order for order in orders() if "decompose" in order], ids=" ".join)
+def test_a_pair_of_steps_in_every_form_of_the_behaviours_layers(order: tuple[str, ...], form: str) -> None:
+    check_pair(order, {**SPECS, "decompose": SPECS["decompose"].model_copy(update={"layers": STACKS[form]})})
+
+
+def check_pair(order: tuple[str, ...], specs: dict[str, Any]) -> None:
     work = small_work()
-    said = run(work, *(SPECS[name] for name in order))
+    said = run(work, *(specs[name] for name in order))
     assert len(said) >= len([name for name in order if name not in ("distil", "finetune")])
     check_parity(work)
     if "prune_weights" in order:
@@ -99,6 +115,14 @@ def test_a_pair_of_steps(order: tuple[str, ...]) -> None:
             array = weight.numpy()
             mask = 1.0 if weight.mask is None else weight.mask.numpy()
             np.testing.assert_allclose(weight.grid.rounded(array) * mask, array, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", STACKS)
+def test_products_of_integers_in_every_form_of_the_behaviours_layers(form: str) -> None:
+    work = small_work()
+    run(work, SPECS["distil"], Decompose(layers=STACKS[form], calibration_rows=500), INTEGERS)
+    assert work.network.layers.integer is not None
+    check_parity(work)
 
 
 @pytest.mark.parametrize(

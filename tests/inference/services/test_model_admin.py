@@ -6,8 +6,7 @@ import gc
 import socket
 import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import grpc
 import numpy as np
@@ -18,12 +17,13 @@ from inference.admin_client import AdminClient
 from inference.client import CallFailed, Client
 from inference.contract.errors import PlayfuseError
 from inference.pb.playfuse.v1 import model_admin_pb2 as pb
-from inference.pb.playfuse.v1.model_admin_pb2_grpc import ModelAdminStub, add_ModelAdminServicer_to_server
+from inference.security import tokens
+from inference.security.tokens import Role
 from inference.server import Server
-from inference.services.model_admin import SERVICE, ModelAdmin
+from inference.services.model_admin import SERVICE
 from inference.settings import CanaryBounds, ServerSettings
 from playfuse.demo.metrics import Scrape
-from tests.support.repositories import ROWS, damage, expected, opened, remove, served_models, write_versions
+from tests.support.repositories import ROWS, damage, expected, remove, served_models, write_versions
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -253,26 +253,23 @@ def test_a_state_that_cannot_be_written_is_a_warning(root: Path) -> None:
         root.unlink()
 
 
-def test_who_must_not_is_asked_before_anything_else(root: Path) -> None:
-    def nobody(context: grpc.ServicerContext) -> None:
-        context.abort(grpc.StatusCode.PERMISSION_DENIED, "not you")
-
-    with opened(root) as repository:
-        listening = grpc.server(ThreadPoolExecutor(1))
-        add_ModelAdminServicer_to_server(ModelAdmin(repository, nobody), listening)
-        port = listening.add_insecure_port("127.0.0.1:0")
-        listening.start()
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            stub = ModelAdminStub(channel)
-            methods = [method.name for method in pb.DESCRIPTOR.services_by_name["ModelAdmin"].methods]
-            assert len(methods) == 9
-            for method in methods:
-                asked = getattr(pb, f"{method}Request")()
-                with pytest.raises(grpc.RpcError) as denied:
-                    getattr(stub, method)(asked, timeout=PATIENCE_SECONDS)
-                assert cast("grpc.Call", denied.value).code() is grpc.StatusCode.PERMISSION_DENIED
-        listening.stop(None).wait()
-        assert repository.router.find("net").version == "2"
+def test_only_an_admins_token_changes_what_is_served(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (of_callers, caller), (of_admins, admin) = tokens.mint(Role.PREDICT), tokens.mint(Role.ADMIN)
+    file = tmp_path_factory.mktemp("tokens") / "tokens"
+    file.write_text(f"{caller.line}\n{admin.line}\n")
+    with served_models(root, tokens_file=file) as server:
+        for token, code in (
+            ("", grpc.StatusCode.UNAUTHENTICATED),
+            (of_callers, grpc.StatusCode.PERMISSION_DENIED),
+        ):
+            with AdminClient(server.admin_address, timeout_seconds=PATIENCE_SECONDS, token=token) as client:
+                for change in (client.list, lambda client=client: client.load("net", "1")):
+                    with pytest.raises(CallFailed) as refused:
+                        change()
+                    assert refused.value.code is code
+        with AdminClient(server.admin_address, timeout_seconds=PATIENCE_SECONDS, token=of_admins) as client:
+            assert client.list().models[0].live_version == "2"
+            assert client.load("net", "1").model.live_version == "1"
 
 
 def test_reflection_tells_of_the_service(server: Server) -> None:

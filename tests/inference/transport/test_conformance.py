@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from benchmarks.callers import outcomes_while_stopping, packed, wrong_replies
 from inference.calls import PLAIN_PUSHBACK_KEY
+from inference.client import CallFailed, Client
 from inference.contract.errors import PlayfuseError
 from inference.contract.features import FEATURE_NAMES
 from inference.core import Core, Priority
@@ -306,4 +307,18 @@ def test_taken_ports_and_ipv6(artifact: Path, transport: str) -> None:
         assert PlayerBehaviorStub(channel).Predict(packed(values(2)), timeout=PATIENCE_SECONDS).rows == 2
     with pytest.raises(PlayfuseError, match="name another port with --port"):
         start(artifact, transport, host="::1", port=server.port)
+    assert server.drain()
+
+
+@TRANSPORTS
+def test_the_client_names_priority_model_and_key(artifact: Path, transport: str) -> None:
+    server = start(artifact, transport)
+    with Client(server.address, timeout_seconds=PATIENCE_SECONDS) as client:
+        for priority in Priority:
+            answer = client.predict(
+                rows=values(1), priority=priority, model_name="testnet", model_version="1", routing_key="k"
+            )
+            np.testing.assert_allclose(answer.values, ENGINE.run(values(1)), rtol=1e-4, atol=1e-6)
+        with pytest.raises(CallFailed, match="NOT_FOUND"):
+            client.predict(rows=values(1), model_name="nobody")
     assert server.drain()
