@@ -104,19 +104,24 @@ def search(
         go_on()
         return _try(trial, bench, base, budget, go_on)
 
+    def optimise(trials: int | None, jobs: int) -> None:
+        left_seconds = max(0.0, started + seconds - time.monotonic())
+        study.optimize(objective, n_trials=trials, timeout=left_seconds, n_jobs=jobs, callbacks=[report])
+
+    def all_trials() -> None:
+        # What waits goes before and alone: Optuna lets two threads take the same waiting trial from SQLite.
+        if waiting := len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,))):
+            optimise(waiting if most_trials is None else min(waiting, most_trials), 1)
+        more = None if most_trials is None else most_trials - min(waiting, most_trials)
+        if more != 0:
+            optimise(more, os.cpu_count() or 1)
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         # In a thread of its own: Ctrl-C then finds this one free to stop the trials under way at their next epoch.
         with _using(file), ThreadPoolExecutor(1) as pool:
-            found = pool.submit(
-                study.optimize,
-                objective,
-                n_trials=most_trials,
-                timeout=seconds,
-                n_jobs=os.cpu_count() or 1,
-                callbacks=[report],
-            )
+            found = pool.submit(all_trials)
             try:
                 found.result()
             finally:
