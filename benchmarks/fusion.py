@@ -1,10 +1,11 @@
 """Measures fusion on three games' logs and two tables of players.
 
-    python -m benchmarks.fusion [--preset full] [--games NAME ...] [--seeds 0 1 2]
+    python -m benchmarks.fusion [--preset full] [--games NAME ...] [--seeds 0 1 2] [--teachers DIR]
 
 For every game: log or table → dataset → teachers → fused artifact, all with the presets a user gets; quality on test
 players with intervals, parameters, bytes, CPU per lobby, and how long it took. All of it again from other seeds: a seed
-draws the test players, the teachers' training and the fusion's. Needs the real data (`PLAYFUSE_DATA`).
+draws the test players, the teachers' training and the fusion's. `--teachers` names the folder that `--keep` left: its
+teachers are used again, and only the fusion is done anew. Needs the real data (`PLAYFUSE_DATA`).
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from fusion.passport import machine
 from fusion.pipeline import fuse
 from fusion.progress import stages
 from fusion.teachers import specs
+from fusion.teachers.folder import load
 from fusion.teachers.library import qualities, train
 from fusion.telemetry.dataset import Split
 from fusion.telemetry.read import read
 from fusion.telemetry.sources import data_folder, find_log
 from fusion.telemetry.spec import load_any_spec
-from inference.engine import load
+from inference.engine import load as load_artifact
 
 if TYPE_CHECKING:
     from fusion.teachers.onnx_teacher import OnnxTeacher
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("--games", nargs="+", default=GAMES, choices=GAMES)
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
     parser.add_argument("--keep", type=Path, help="folder to keep datasets, teachers and artifacts in")
+    parser.add_argument("--teachers", type=Path, help="folder with <game>_<seed>/teachers; else they are trained")
     arguments = parser.parse_args()
     missing = [game for game in arguments.games if find_log(game) is None]
     if missing:
@@ -57,7 +60,7 @@ def main() -> None:
             measured: dict[str, Any] = {}
             for seed in arguments.seeds:
                 folder = (arguments.keep or Path(scratch)) / f"{game}_{seed}"
-                run = measure(game, arguments.preset, seed, folder)
+                run = measure(game, arguments.preset, seed, folder, arguments.teachers)
                 measured = measured or run | {"seeds": {}}
                 measured["seeds"][str(seed)] = {
                     "changes": {row["behaviour"]: row["change"]["value"] for row in run["behaviours"]},
@@ -70,7 +73,7 @@ def main() -> None:
     print("Next: python -m benchmarks.render")
 
 
-def measure(game: str, preset: str, seed: int, folder: Path) -> dict[str, Any]:
+def measure(game: str, preset: str, seed: int, folder: Path, kept: Path | None) -> dict[str, Any]:
     """One game from its log, or table, to its artifact."""
     log = find_log(game)
     assert log is not None
@@ -81,7 +84,10 @@ def measure(game: str, preset: str, seed: int, folder: Path) -> dict[str, Any]:
     teacher_set = specs.preset(specs.Preset(preset), dataset.behaviours, sessions=dataset.recorded is not None)
     recipe = recipes.preset(recipes.Preset(preset)).model_copy(update={"seed": seed})
     with stages() as told:
-        teachers = train(dataset, teacher_set.teachers, folder / "teachers", seed=seed, progress=told)
+        if kept is None:
+            teachers = train(dataset, teacher_set.teachers, folder / "teachers", seed=seed, progress=told)
+        else:
+            teachers = load(kept / f"{game}_{seed}" / "teachers", dataset)
         trained = time.perf_counter()
         passport = fuse(dataset, teachers, recipe, folder / "artifact", told)
         fused = time.perf_counter()
@@ -98,7 +104,7 @@ def measure(game: str, preset: str, seed: int, folder: Path) -> dict[str, Any]:
         "stages": [stage.model_dump(mode="json") for stage in passport.stages],
         "decisions": list(passport.decisions),
         "parity_error": passport.parity_error,
-        "seconds": fused - started,
+        "seconds": None if kept is not None else fused - started,
         "seconds_by_step": {"data": prepared - started, "teachers": trained - prepared, "fuse": fused - trained},
     }
 
@@ -115,7 +121,7 @@ def _one_session(dataset: Dataset, teachers: list[OnnxTeacher], artifact: Path) 
     model = one_graph(teachers, dataset.feature_names)
     sequences = None if dataset.recorded is None else dataset.sequences(rows)
     every = scorer(model, np.ascontiguousarray(dataset.features[rows]), sequences)
-    served, engine = load(artifact)
+    served, engine = load_artifact(artifact)
     columns = [dataset.feature_names.index(name) for name in served.manifest.features]
     lobby = np.ascontiguousarray(dataset.features[rows][:, columns])
     together, fused = cpu_us([every, lambda: engine.run(lobby)])

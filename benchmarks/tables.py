@@ -157,7 +157,8 @@ def _other_players(game: dict[str, Any]) -> str:
         for label, key in (("mean", "mean_change"), ("worst", "worst_change"))
         if any(averages)
     ]
-    rows.append(("seconds to train and fuse", *(f"{run['seconds']:,.0f}" for run in seeds.values())))
+    taken = [run["seconds"] for run in seeds.values()]
+    rows.append(("seconds to train and fuse", *("" if one is None else f"{one:,.0f}" for one in taken)))
     return _table(("change", *(f"seed {seed}" for seed in seeds)), rows)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fusion.branch import Branch
     from fusion.network import FusedNetwork
     from inference.contract.behaviours import Behaviour
 
@@ -55,7 +56,12 @@ class Execution:
 
 
 def choose_execution(
-    network: FusedNetwork, behaviours: Sequence[Behaviour], features: NDArray[np.float32], *, repeats: int = REPEATS
+    network: FusedNetwork,
+    behaviours: Sequence[Behaviour],
+    features: NDArray[np.float32],
+    branches: Sequence[Branch] = (),
+    *,
+    repeats: int = REPEATS,
 ) -> Execution:
     """Time the graph of every choice of layers on one lobby and take the fastest.
 
@@ -64,7 +70,8 @@ def choose_execution(
     Args:
         network: trained.
         behaviours: columns of the output.
-        features: (rows, features); the first lobby of them is scored.
+        features: (rows, features) as the graph reads them; the first lobby of them is scored.
+        branches: teachers that answer for some behaviours in the network's place.
         repeats: of the timing.
     """
     plain = _in_float32(network)
@@ -73,9 +80,9 @@ def choose_execution(
         frozenset(chosen)
         for chosen in chain.from_iterable(combinations(choosable, size) for size in range(len(choosable) + 1))
     ]
-    models = [to_onnx(plain, behaviours, dense=dense) for dense in choices]
+    models = [to_onnx(plain, behaviours, dense=dense, branches=branches) for dense in choices]
     if plain is not network:
-        models.append(to_onnx(network, behaviours))
+        models.append(to_onnx(network, behaviours, branches=branches))
     engines = [Engine.from_bytes(model) for model in models]
     lobby = features[:LOBBY_PLAYERS]
     times = cpu_us([lambda engine=engine: engine.run(lobby) for engine in engines], repeats=repeats)  # type: ignore[misc]

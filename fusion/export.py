@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from fusion.branch import replace_columns, served_features
 from fusion.errors import FusionError
 from fusion.network import ENCODING, LAYERS, READOUT
 from fusion.onnx_graph import Graph
@@ -24,34 +25,80 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fusion.branch import Branch
     from fusion.encoding import PiecewiseLinearEncoding
     from fusion.network import FusedNetwork
     from inference.contract.behaviours import Behaviour
 
 
-def to_onnx(network: FusedNetwork, behaviours: Sequence[Behaviour], *, dense: frozenset[str] = frozenset()) -> bytes:
-    """The whole graph: imputation, scaling (folded into the encoding), network, output activations.
+def to_onnx(
+    network: FusedNetwork,
+    behaviours: Sequence[Behaviour],
+    *,
+    dense: frozenset[str] = frozenset(),
+    branches: Sequence[Branch] = (),
+) -> bytes:
+    """The whole graph: imputation, scaling (folded into the encoding), network, output activations, branches.
 
     Args:
         network: trained; its outputs are the behaviours, probabilities before amounts.
         behaviours: columns of the output.
         dense: names out of `LAYERS` to be multiplied out at load.
+        branches: teachers that answer for some of the behaviours in the network's place.
 
     Returns:
-        A model with input "features" (rows, features), NaN where missing, and output "predictions" (rows, behaviours)
-        on the served scale.
+        A model with input "features" (rows, `served_features`), NaN where missing, and output "predictions"
+        (rows, behaviours) on the served scale.
     """
     graph = Graph("playfuse")
-    encoding = network.encoding
-    features = graph.input(INPUT_NAME, (len(encoding.features),))
+    encoding, names = network.encoding, served_features(network, branches)
+    features = graph.input(INPUT_NAME, (len(names),))
     with graph.part(ENCODING):
-        value = _encoded(graph, encoding, features)
+        value = _encoded(graph, encoding, _first(graph, features, len(encoding.features), len(names)))
     for name in LAYERS:
         with graph.part(name):
             value = graph.op("Relu", network.layer(name).add_to(graph, value, dense=name in dense))
     with graph.part(READOUT):
         value = _read_out(graph, value, network, behaviours)
+    if branches:
+        value = _with_branches(graph, value, features, names, behaviours, branches)
     return graph.serialise(value, OUTPUT_NAME, len(behaviours))
+
+
+def _first(graph: Graph, features: str, wanted: int, given: int) -> str:
+    """The first columns of the input, where only a branch reads the others."""
+    if wanted == given:
+        return features
+    return graph.op("Gather", features, graph.constant(np.arange(wanted), np.int64), axis=1)
+
+
+def _with_branches(
+    graph: Graph,
+    answers: str,
+    features: str,
+    names: Sequence[str],
+    behaviours: Sequence[Behaviour],
+    branches: Sequence[Branch],
+) -> str:
+    """The network's answers (rows, behaviours), with those of the branches in their columns."""
+    kinds = {behaviour.name: behaviour for behaviour in behaviours}
+    columns, place = list(range(len(behaviours))), [behaviour.name for behaviour in behaviours]
+    parts = [answers]
+    for branch in branches:
+        for name, links in branch.add_to(graph, features, names).items():
+            columns[place.index(name)] = len(behaviours) + len(parts) - 1
+            with graph.part(branch.part):
+                parts.append(_activated(graph, links, is_binary=kinds[name].is_binary))
+    with graph.part(READOUT):
+        beside = graph.op("Concat", *parts, axis=1)
+        return graph.op("Gather", beside, graph.constant(columns, np.int64), axis=1)
+
+
+def _activated(graph: Graph, links: str, *, is_binary: bool) -> str:
+    """Links as they are served: probabilities, or amounts of at least 0."""
+    if is_binary:
+        return graph.op("Sigmoid", links)
+    return graph.op("Sub", graph.op("Exp", graph.op("Relu", links)), graph.constant(1.0))
 
 
 def _encoded(graph: Graph, encoding: PiecewiseLinearEncoding, features: str) -> str:
@@ -100,19 +147,32 @@ def _read_out(graph: Graph, own: str, network: FusedNetwork, behaviours: Sequenc
         )
     parts = []
     if binary:
-        parts.append(graph.op("Sigmoid", links(binary)))
+        parts.append(_activated(graph, links(binary), is_binary=True))
     if amounts:
-        grown = graph.op("Exp", graph.op("Relu", links(amounts)))
-        parts.append(graph.op("Sub", grown, graph.constant(1.0)))
+        parts.append(_activated(graph, links(amounts), is_binary=False))
     return graph.op("Concat", *parts, axis=1)
 
 
 def served(
-    network: FusedNetwork, features: NDArray[np.float32], behaviours: Sequence[Behaviour]
+    network: FusedNetwork,
+    features: NDArray[np.float32],
+    behaviours: Sequence[Behaviour],
+    branches: Sequence[Branch] = (),
 ) -> NDArray[np.float64]:
-    """What torch answers, on the served scale: (rows, features) → (rows, behaviours)."""
-    links = predict_links(network, features)
+    """What torch and the branches' teachers answer, on the served scale: (rows, features) → (rows, behaviours)."""
+    links = served_links(network, features, behaviours, branches)
     return np.stack([from_link(links[:, column], behaviour) for column, behaviour in enumerate(behaviours)], axis=1)
+
+
+def served_links(
+    network: FusedNetwork,
+    features: NDArray[np.float32],
+    behaviours: Sequence[Behaviour],
+    branches: Sequence[Branch] = (),
+) -> NDArray[np.float32]:
+    """The same on the link scale; the columns of `features` are `served_features`."""
+    links = predict_links(network, features[:, : len(network.encoding.features)])
+    return replace_columns(links, features, served_features(network, branches), behaviours, branches)
 
 
 def predict_links(network: FusedNetwork, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -123,12 +183,17 @@ def predict_links(network: FusedNetwork, features: NDArray[np.float32]) -> NDArr
 
 
 def make_probe(
-    network: FusedNetwork, features: NDArray[np.float32], behaviours: Sequence[Behaviour], *, rows: int = 16
+    network: FusedNetwork,
+    features: NDArray[np.float32],
+    behaviours: Sequence[Behaviour],
+    branches: Sequence[Branch] = (),
+    *,
+    rows: int = 16,
 ) -> Probe:
-    """Rows spread over `features`, one of them with every value missing, and torch's answers to them."""
+    """Rows spread over `features`, one of them with every value missing, and the answers to them."""
     chosen = features[np.linspace(0, len(features) - 1, rows).astype(np.int64)].copy()
     chosen[-1] = np.nan
-    answers = served(network, chosen, behaviours)
+    answers = served(network, chosen, behaviours, branches)
     return Probe(
         rows=tuple(tuple(None if np.isnan(x) else float(x) for x in row) for row in chosen),
         expected=tuple(tuple(float(x) for x in row) for row in answers),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fusion.branch import served_features
 from fusion.distill.hints import guides, hint
 from fusion.distill.pseudo import filled_up
 from fusion.distill.student import Rows
@@ -140,6 +141,11 @@ class Material:
             weights={name: self.targets.weights[name]},
         )
         return Material(self.dataset.of_behaviour(name), (), targets)
+
+    def served_columns(self, work: Work) -> NDArray[np.int64]:
+        """Of the dataset's features, those that the served graph reads: the network's, then those of branches alone."""
+        names = self.dataset.feature_names
+        return np.array([names.index(name) for name in served_features(work.network, work.branches)], dtype=np.int64)
 
     def features(self, split: Split, columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """(rows of the split, columns) features, as a network reads them."""

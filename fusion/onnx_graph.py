@@ -79,24 +79,33 @@ class Graph:
         """`value @ weight.T + bias`, weight (out, in) as torch keeps it, value (rows, in)."""
         return self.op("Gemm", value, self.constant(weight), self.constant(bias), transB=1)
 
-    def include(self, model: onnx.ModelProto, feeds: Mapping[str, str]) -> dict[str, str]:
-        """All nodes of another model; once per graph, for its operator sets become those of the whole graph.
+    def include(self, model: onnx.ModelProto, feeds: Mapping[str, str], *, prefix: str = _INCLUDED) -> dict[str, str]:
+        """All nodes of another model, whose operator sets become those of the whole graph.
 
         Args:
             model: with the nodes and constants to take over.
             feeds: its inputs → the values of this graph that go there.
+            prefix: of all its names; another one for every model that is included.
 
         Returns:
             Its outputs → the values of this graph that they became.
         """
-        inside = compose.add_prefix(model, _INCLUDED)
-        self._nodes += [helper.make_node("Identity", [value], [_INCLUDED + name]) for name, value in feeds.items()]
-        self._nodes += inside.graph.node
+        inside = compose.add_prefix(model, prefix)
+        for name, value in feeds.items():
+            self._append(helper.make_node("Identity", [value], [prefix + name]))
+        for node in inside.graph.node:
+            self._append(node)
         self._constants += inside.graph.initializer
         self._functions += inside.functions
         self._opsets |= {opset.domain: opset.version for opset in inside.opset_import}
         self._ir_version = max(self._ir_version, inside.ir_version)
-        return {output.name: _INCLUDED + output.name for output in model.graph.output}
+        return {output.name: prefix + output.name for output in model.graph.output}
+
+    def _append(self, node: onnx.NodeProto) -> None:
+        """A node that has a name already, or none, under that of the part it belongs to."""
+        if self._part:
+            node.name = f"{self._part}_{len(self._nodes)}"
+        self._nodes.append(node)
 
     def serialise(self, output: str, name: str, width: int) -> bytes:
         """The finished model with one output `name`, (rows, width) float32, checked against the ONNX specification."""

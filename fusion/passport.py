@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from fusion.teachers.onnx_teacher import OnnxTeacher
     from fusion.teachers.teacher import Teacher
     from fusion.telemetry.dataset import Dataset
+    from inference.contract.behaviours import Behaviour
+    from inference.contract.passport import PrivateBehaviour
 
 
 class Jury:
@@ -71,9 +73,13 @@ class Jury:
     def changes(self, links: NDArray[np.float32]) -> list[float]:
         """Per behaviour, the quality of links (rows, behaviours) minus that of its best teacher."""
         return [
-            quality(links[:, column], self._labels(behaviour.name), behaviour) - self.best[behaviour.name][2]
+            self.reached(behaviour, links[:, column]) - self.best[behaviour.name][2]
             for column, behaviour in enumerate(self.dataset.behaviours)
         ]
+
+    def reached(self, behaviour: Behaviour, links: NDArray[np.float32]) -> float:
+        """Quality of links (rows,) of one behaviour."""
+        return quality(links, self._labels(behaviour.name), behaviour)
 
     def hear(self, stage: str, links: NDArray[np.float32], parameters: int) -> StageQuality:
         """Note the quality after one stage: links (rows, behaviours)."""
@@ -197,6 +203,7 @@ class Findings:
         parity_error: largest deviation of ONNX Runtime from torch.
         decisions: what was chosen, and why.
         rivals: other ways to do the same, to be timed beside the fused network.
+        private: what teachers answer for themselves, as branches of the graph.
     """
 
     behaviours: tuple[BehaviourQuality, ...]
@@ -207,6 +214,7 @@ class Findings:
     parity_error: float
     decisions: tuple[str, ...]
     rivals: tuple[Rival, ...] = ()
+    private: tuple[PrivateBehaviour, ...] = ()
 
 
 def issue(
@@ -221,7 +229,7 @@ def issue(
     Args:
         dataset: with at least one lobby of test players.
         teachers: as they were served.
-        columns: of the dataset's features that the fused network reads.
+        columns: of the dataset's features that the graph reads.
         findings: what the pipeline found.
         recipe: what it followed.
     """
@@ -255,6 +263,7 @@ def issue(
         ),
         layers=layer_costs(findings.model, lobby, findings.parameters),
         calibration=findings.calibration,
+        private=findings.private,
         baselines=tuple(rival.timed(us) for rival, us in zip(findings.rivals, rivals_us, strict=True)),
     )
 

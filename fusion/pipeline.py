@@ -1,7 +1,7 @@
 """The pipeline: teachers in, one artifact out. Every weight walks it once, in this order.
 
-targets → the recipe's steps (distil, decompose, prune, finetune, quantize) → baselines, on demand → execution form →
-export → parity → passport → report
+targets → the recipe's steps (distil, decompose, prune, finetune, quantize) → what is kept private, on demand →
+baselines, on demand → execution form → export → parity → passport → report
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from fusion import baselines, export
+from fusion.branch import served_features
 from fusion.distill.ensemble import average
 from fusion.errors import FusionError
 from fusion.execution import choose_execution
+from fusion.keep_private import Kept, keep_private
 from fusion.material import Material
 from fusion.passport import Findings, Jury, issue
 from fusion.report import page
@@ -107,40 +109,43 @@ def build(
         *work.decisions,
         *_follow(recipe, work, material, jury, told),
     ]
-    network, test = work.network, material.features(Split.TEST, work.columns)
+    kept = _keep_private(recipe, work, material, jury, told)
+    network, columns = work.network, material.served_columns(work)
+    test = material.features(Split.TEST, columns)
     told("export", 0.0, "measuring execution forms")
-    execution = choose_execution(network, dataset.behaviours, test)
+    execution = choose_execution(network, dataset.behaviours, test, work.branches)
     if verify is not None:
         decisions.append(verify(work, execution))
     rivals: list[Rival] = []
     if with_baselines:
-        rivals, said = _baselines(material, recipe, network.parameter_count, jury, told)
+        rivals, said = _baselines(material, recipe, work.parameter_count, jury, told)
         decisions.append(said)
     parity = export.check_parity(
-        export.served(network, test, dataset.behaviours), Engine.from_bytes(execution.model).run(test)
+        export.served(network, test, dataset.behaviours, work.branches), Engine.from_bytes(execution.model).run(test)
     )
     told("export", 0.5, "measuring quality and cost")
-    links = export.predict_links(network, test)
+    links = export.served_links(network, test, dataset.behaviours, work.branches)
     passport = issue(
         dataset,
         teachers,
-        work.columns,
+        columns,
         Findings(
             behaviours=jury.verdict(links, recipe.seed),
             stages=tuple(jury.stages),
             calibration=jury.calibration(links, recipe.seed),
             model=execution.model,
-            parameters=network.parameters_by_layer(),
+            parameters=work.parameters_by_part(),
             parity_error=parity,
-            decisions=(*decisions, execution.reason),
+            decisions=(*decisions, *kept.decisions, execution.reason),
             rivals=tuple(rivals),
+            private=kept.records,
         ),
         recipe,
     )
     passport = passport.model_copy(update={"search": search})
     manifest = _manifest(material, work, recipe)
     report = page.render(manifest, passport).encode() if with_report else None
-    with SavedNetwork(network, execution.dense).saved(beside(out)):
+    with SavedNetwork(network, execution.dense, work.branches).saved(beside(out)):
         artifacts.write(out, manifest=manifest, model=execution.model, passport=passport, report=report)
     told("export", 1.0, f"{out} written")
     return passport
@@ -169,6 +174,24 @@ def _follow(recipe: Recipe, work: Work, material: Material, jury: Jury, told: To
         heard = jury.hear(stage, export.predict_links(work.network, test), work.network.parameter_count)
         told(stage, 1.0, f"mean {heard.mean_change:+.4f}, worst {heard.worst_change:+.4f} against the best teachers")
     return decisions
+
+
+def _keep_private(recipe: Recipe, work: Work, material: Material, jury: Jury, told: Told) -> Kept:
+    """Judge the network on validation players, if the recipe says so; the jury hears what came of it."""
+    if recipe.keep_private is None:
+        return Kept((), (), [])
+    dataset = material.dataset
+    told("keep private", 0.0, "judging every behaviour on validation players")
+    links = export.predict_links(work.network, material.features(Split.VALIDATION, work.columns))
+    judges = Jury(dataset, material.teachers, Split.VALIDATION)
+    kept = keep_private(recipe.keep_private, judges, links, material.teachers)
+    work.branches = kept.branches
+    if kept.branches:
+        test = material.features(Split.TEST, material.served_columns(work))
+        answers = export.served_links(work.network, test, dataset.behaviours, work.branches)
+        jury.hear("keep private", answers, work.parameter_count)
+    told("keep private", 1.0, ", ".join(one.behaviour for one in kept.records) or "nothing")
+    return kept
 
 
 def _baselines(material: Material, recipe: Recipe, parameters: int, jury: Jury, told: Told) -> tuple[list[Rival], str]:
@@ -223,10 +246,15 @@ def _manifest(material: Material, work: Work, recipe: Recipe) -> Manifest:
         version=recipe.version,
         playfuse_version=version("playfuse"),
         feature_version=FEATURE_VERSION,
-        features=work.network.encoding.features,
+        features=served_features(work.network, work.branches),
         behaviours=dataset.behaviours,
         priors={b.name: float(prior) for b, prior in zip(dataset.behaviours, priors, strict=True)},
         synthetic=dataset.synthetic,
-        probe=export.make_probe(work.network, material.features(Split.VALIDATION, work.columns), dataset.behaviours),
+        probe=export.make_probe(
+            work.network,
+            material.features(Split.VALIDATION, material.served_columns(work)),
+            dataset.behaviours,
+            work.branches,
+        ),
         files_sha256={},
     )

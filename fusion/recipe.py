@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from fusion.keep_private import KeepPrivate
 from fusion.steps.decompose import Cp, Decompose, Tucker
 from fusion.steps.distil import Distil, Finetune
 from fusion.steps.registry import AnySpec, check_order
@@ -50,6 +51,9 @@ class Recipe(_Part):
             Finetune(epochs=48, learning_rate=5e-3, patience_epochs=10),
         ),
         description="in their order; docs/fusion.md tells which may follow which",
+    )
+    keep_private: KeepPrivate | None = Field(
+        default=None, description="what loses more than a tolerance keeps its best teacher as a branch; by default none"
     )
 
     @field_validator("steps")

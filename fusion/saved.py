@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from fusion.branch import Branch
 from fusion.encoding import PiecewiseLinearEncoding
 from fusion.errors import FusionError, disk_faults
 from fusion.lowrank.cp import Cp
@@ -29,6 +30,8 @@ from fusion.quantize.codebook import Codebook
 from fusion.quantize.half import Half
 from fusion.quantize.integer import ActivationGrid, IntegerProduct
 from fusion.quantize.uniform import UniformGrid
+from fusion.teachers.onnx_teacher import OnnxTeacher
+from fusion.teachers.teacher import TeacherCard
 from fusion.weight import Grid, Weight
 from inference.contract import staging
 
@@ -56,10 +59,12 @@ class SavedNetwork:
     Attributes:
         network: as it was exported.
         dense: layers that its graph multiplies out at load.
+        branches: teachers that answer for some behaviours in its place.
     """
 
     network: FusedNetwork
     dense: frozenset[str]
+    branches: tuple[Branch, ...] = ()
 
     @contextmanager
     def saved(self, path: Path) -> Iterator[None]:
@@ -99,12 +104,18 @@ class SavedNetwork:
             products = self.network.layer(name).integer or ()
             arrays |= {f"{name}.steps{index}": product.steps.numpy() for index, product in enumerate(products)}
         layers = {name: _about(self.network.layer(name)) for name in LAYERS}
+        for index, branch in enumerate(self.branches):
+            arrays[f"branch{index}.model"] = np.frombuffer(branch.teacher.model, dtype=np.uint8)
         described = {
             "version": _VERSION,
             "features": encoding.features,
             "dense": sorted(self.dense),
             "layers": layers,
             "grids": grids,
+            "branches": [
+                {"card": branch.teacher.card.model_dump(mode="json"), "behaviours": branch.behaviours}
+                for branch in self.branches
+            ],
         }
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         return save(contiguous, {_KEY: json.dumps(described)})
@@ -130,7 +141,7 @@ class SavedNetwork:
             raise FusionError(
                 str(path), got=f"version {described.get('version')}", expected=f"{_VERSION}", fix="Fuse again."
             )
-        return cls(_network(described, arrays), frozenset(described["dense"]))
+        return cls(_network(described, arrays), frozenset(described["dense"]), _branches_in(described, arrays))
 
 
 def _network(described: Mapping[str, Any], arrays: Arrays) -> FusedNetwork:
@@ -156,6 +167,17 @@ def _network(described: Mapping[str, Any], arrays: Arrays) -> FusedNetwork:
         if name in described["grids"]:
             weight.grid = _grid_in(described["grids"][name], _below(f"{name}.grid.", arrays))
     return network
+
+
+def _branches_in(described: Mapping[str, Any], arrays: Arrays) -> tuple[Branch, ...]:
+    """The branches; files from before there were any have none."""
+    return tuple(
+        Branch(
+            OnnxTeacher(arrays[f"branch{index}.model"].tobytes(), TeacherCard.model_validate(about["card"])),
+            tuple(about["behaviours"]),
+        )
+        for index, about in enumerate(described.get("branches", ()))
+    )
 
 
 def _weights(network: FusedNetwork) -> Iterator[tuple[str, Weight]]:

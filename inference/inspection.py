@@ -35,12 +35,14 @@ def tables(artifact: Artifact) -> Iterator[Table]:
 
 
 def passport_tables(passport: Passport) -> Iterator[Table]:
-    """How well it predicts, what fusing saved, what each stage contributed, and what other ways would have given."""
+    """How well it predicts, what fusing saved, what each stage gave, what was not fused, what other ways would give."""
     if passport.behaviours:
         yield _quality(passport)
     yield _cost(passport)
     if passport.stages:
         yield _stages(passport)
+    if passport.private:
+        yield _private(passport)
     if passport.baselines:
         yield _candidates(passport)
 
@@ -109,6 +111,13 @@ def _stages(passport: Passport) -> Table:
         table.add_row(
             escape(stage.stage), f"{stage.parameters:,}", f"{stage.mean_change:+.4f}", f"{stage.worst_change:+.4f}"
         )
+    return table
+
+
+def _private(passport: Passport) -> Table:
+    table = table_of("kept private (a branch of the graph answers)", "behaviour", "teacher", "why", numbers=())
+    for one in passport.private:
+        table.add_row(*map(escape, (one.behaviour, one.teacher, one.reason)))
     return table
 
 

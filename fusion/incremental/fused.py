@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from fusion import export
+from fusion.branch import served_features, without
 from fusion.cost import LOBBY_PLAYERS, cpu_us, energy
 from fusion.errors import FusionError
 from fusion.report import page
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fusion.network import FusedNetwork
     from fusion.pipeline import Told
     from inference.contract.artifact import Artifact
     from inference.contract.behaviours import Behaviour
@@ -58,7 +58,8 @@ class Fused:
         """
         artifact, engine = load_artifact(path)
         saved = SavedNetwork.load(beside(path))
-        model = export.to_onnx(saved.network, artifact.manifest.behaviours, dense=saved.dense)
+        behaviours = artifact.manifest.behaviours
+        model = export.to_onnx(saved.network, behaviours, dense=saved.dense, branches=saved.branches)
         if model != artifact.model:
             raise FusionError(
                 str(beside(path)),
@@ -72,6 +73,15 @@ class Fused:
     def behaviours(self) -> tuple[Behaviour, ...]:
         """What it predicts."""
         return self.artifact.manifest.behaviours
+
+    def teacher_of(self, name: str) -> str | None:
+        """The teacher that answers for a behaviour itself; None where the network does."""
+        return next((branch.teacher.card.name for branch in self.saved.branches if name in branch.behaviours), None)
+
+    def without_branch(self, name: str) -> Fused:
+        """Without what answers for a behaviour in the network's place; the same where the network does itself."""
+        branches = without(self.saved.branches, name)
+        return replace(self, saved=replace(self.saved, branches=branches))
 
     def position(self, name: str) -> int:
         """The column of a behaviour.
@@ -98,16 +108,19 @@ def write(
     told: Told,
 ) -> Passport:
     """Check, measure, write."""
-    network, dense = fused.saved.network, fused.saved.dense
+    network, branches = fused.saved.network, fused.saved.branches
     told("export", 0.0, "checking that the others answer as before")
-    model = export.to_onnx(network, behaviours, dense=dense)
+    model = export.to_onnx(network, behaviours, dense=fused.saved.dense, branches=branches)
     engine = Engine.from_bytes(model)
-    players = _drawn(network)
-    _check_others(fused, engine, behaviours, stage.partition(" ")[2], players)
+    names, drawn = served_features(network, branches), _drawn(fused)
+    read = np.array([fused.artifact.manifest.features.index(name) for name in names], dtype=np.int64)
+    _check_others(fused, engine, behaviours, stage.partition(" ")[2], drawn, read)
+    players = np.ascontiguousarray(drawn[:, read])
     lobby = players[:LOBBY_PLAYERS]
-    parity = export.check_parity(export.served(network, players, behaviours), engine.run(players))
+    parity = export.check_parity(export.served(network, players, behaviours, branches), engine.run(players))
     changes = [row.change.value for row in passport.behaviours]
-    count = network.parameter_count
+    parameters = network.parameters_by_layer() | {one.part: one.teacher.card.parameters for one in branches}
+    count = sum(parameters.values())
     found = StageQuality(stage=stage, parameters=count, mean_change=float(np.mean(changes)), worst_change=min(changes))
     passport = passport.model_copy(
         update={
@@ -115,7 +128,7 @@ def write(
             "baselines": (),  # their changes are means over the behaviours that were
             "parity_error": parity,
             "energy": energy(lambda: engine.run(lobby)),
-            "layers": layer_costs(model, lobby, network.parameters_by_layer()),
+            "layers": layer_costs(model, lobby, parameters),
             "fused_cost": Cost(
                 parameters=count, file_bytes=len(model), cpu_us_per_lobby=cpu_us([lambda: engine.run(lobby)])[0]
             ),
@@ -125,9 +138,10 @@ def write(
     manifest = old.model_copy(
         update={
             "version": version,
+            "features": names,
             "behaviours": behaviours,
             "priors": {behaviour.name: priors[behaviour.name] for behaviour in behaviours},
-            "probe": export.make_probe(network, players, behaviours),
+            "probe": export.make_probe(network, players, behaviours, branches),
         }
     )
     report = page.render(manifest, passport).encode() if old.has_report else None
@@ -137,19 +151,30 @@ def write(
     return passport
 
 
-def _drawn(network: FusedNetwork) -> NDArray[np.float32]:
-    """(players, features) drawn evenly over the range of every feature, some of them missing."""
-    knots = network.encoding.knots
+def _drawn(fused: Fused) -> NDArray[np.float32]:
+    """(players, features of the artifact) drawn evenly over the range of every feature, some of them missing.
+
+    What a branch alone reads has no knots: its values are drawn from those of the probe.
+    """
+    knots, probe = fused.saved.network.encoding.knots, fused.artifact.manifest.probe.inputs()
     draw = np.random.default_rng(0)
     players = draw.uniform(knots[0], knots[-1], (_DRAWN_PLAYERS, knots.shape[1])).astype(np.float32)
+    extra = probe[:, knots.shape[1] :]
+    if extra.shape[1]:
+        players = np.concatenate([players, extra[draw.integers(len(extra), size=_DRAWN_PLAYERS)]], axis=1)
     players[draw.random(players.shape) < 0.05] = np.nan
     return players
 
 
 def _check_others(
-    fused: Fused, engine: Engine, behaviours: Sequence[Behaviour], name: str, players: NDArray[np.float32]
+    fused: Fused,
+    engine: Engine,
+    behaviours: Sequence[Behaviour],
+    name: str,
+    players: NDArray[np.float32],
+    read: NDArray[np.int64],
 ) -> None:
-    """Whoever stays answers with the same bits, alone and in a crowd.
+    """Whoever stays answers with the same bits, alone and in a crowd; the new graph reads some columns of the players.
 
     Raises:
         FusionError: one does not.
@@ -158,7 +183,7 @@ def _check_others(
     after = {behaviour.name: column for column, behaviour in enumerate(behaviours)}
     others = [other for other in before if other != name and other in after]
     for rows in (players, players[:1], players[:LOBBY_PLAYERS]):
-        old, new = fused.engine.run(rows), engine.run(rows)
+        old, new = fused.engine.run(rows), engine.run(np.ascontiguousarray(rows[:, read]))
         for other in others:
             if not np.array_equal(old[:, before[other]], new[:, after[other]]):
                 raise FusionError(

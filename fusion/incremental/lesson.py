@@ -66,7 +66,8 @@ class Lesson:
                 players to learn from or to judge by.
         """
         known = [behaviour.name for behaviour in dataset.behaviours]
-        missing = [feature for feature in fused.artifact.manifest.features if feature not in dataset.feature_names]
+        read = fused.saved.network.encoding.features
+        missing = [feature for feature in read if feature not in dataset.feature_names]
         if name not in known or missing:
             raise FusionError(
                 f"dataset {dataset.name}",
@@ -79,7 +80,7 @@ class Lesson:
         able = [Alone(teacher, name, called) for teacher in teachers if name in teacher.card.behaviour_names]
         jury = Jury(alone, able, Split.TEST)
         targets = make_targets(alone, able, label_share=recipe.label_share, told=part(told, "targets"))
-        columns = np.array([dataset.feature_names.index(feature) for feature in fused.artifact.manifest.features])
+        columns = np.array([dataset.feature_names.index(feature) for feature in read])
 
         def rows(split: Split, wanted: NDArray[np.float32]) -> Rows:
             features = np.ascontiguousarray(dataset.features[dataset.rows(split)][:, columns])

@@ -67,10 +67,12 @@ def remove(fused: Fused, name: str, out: Path, version: str, told: Told) -> Pass
         update={
             "behaviours": tuple(row for row in passport.behaviours if row.behaviour != name),
             "calibration": tuple(curve for curve in passport.calibration if curve.behaviour != name),
+            "private": tuple(one for one in passport.private if one.behaviour != name),
             "decisions": (*passport.decisions, f"{name} was removed; nothing else was touched"),
         }
     )
     behaviours = tuple(fused.behaviours[column] for column in kept)
+    fused = fused.without_branch(name)
     return write(fused, behaviours, fused.artifact.manifest.priors, passport, f"remove {name}", out, version, told)
 
 
@@ -102,11 +104,12 @@ def add(
 
     Raises:
         FusionError: the dataset or the teachers do not know the behaviour, the network calls another quantity so, a
-            feature is missing, or there are no players to learn from or to judge by.
+            feature is missing, a refreshed one is kept private, or there are no players to learn from or to judge by.
         ArtifactError: the artifact cannot be written.
     """
     called = called or name
     _check_name(fused, name, called, dataset)
+    _check_fused(fused, called)
     lesson = Lesson.prepare(fused, name, called, dataset, teachers, told)
     behaviour, network = lesson.dataset.behaviours[0], fused.saved.network
     names = fused.artifact.manifest.behaviour_names
@@ -153,6 +156,18 @@ def _check_name(fused: Fused, name: str, called: str, dataset: Dataset) -> None:
             got=f"{name}: {new[name].description}",
             expected=f"what the network calls so: {there[called].description}",
             fix="Give it another name with --as, or remove the old one first.",
+        )
+
+
+def _check_fused(fused: Fused, called: str) -> None:
+    """Refuse to train what would not be heard: of a private behaviour, the teacher answers."""
+    teacher = fused.teacher_of(called)
+    if teacher is not None:
+        raise FusionError(
+            f"behaviour {called}",
+            got=f"one that is kept private: teacher {teacher} answers for it",
+            expected="one that the network answers itself",
+            fix="Remove it first and add it then, or give the new one another name with --as.",
         )
 
 

@@ -12,6 +12,7 @@ import torch
 from fusion import export
 from fusion.cost import LOBBY_PLAYERS, cpu_us, energy
 from fusion.execution import choose_execution
+from fusion.keep_private import keep_private
 from fusion.passport import Jury
 from fusion.search.budget import Measured
 from fusion.steps.registry import STEPS
@@ -100,7 +101,11 @@ class Bench:
             STEPS[spec.step].run(spec, work, told)
             changes = self._changes(work)
             hopeless(spec.step, changes)
-        execution = choose_execution(work.network, work.behaviours, self._rows(work), repeats=_REPEATS)
+        if recipe.keep_private is not None:
+            links = export.predict_links(work.network, self._rows(work))
+            work.branches = keep_private(recipe.keep_private, self.jury, links, self.material.teachers).branches
+            changes = self._changes(work)
+        execution = choose_execution(work.network, work.behaviours, self._rows(work), work.branches, repeats=_REPEATS)
         return self._measured(work, execution, changes)
 
     def judge(self, work: Work, execution: Execution) -> Measured:
@@ -114,7 +119,7 @@ class Bench:
         return Measured(
             mean_change=float(np.mean(changes)),
             worst_change=min(changes),
-            parameters=work.network.parameter_count,
+            parameters=work.parameter_count,
             file_bytes=len(execution.model),
             cpu_us_per_lobby=cpu,
             joules_per_lobby=self.watts * 1e-6 * cpu,
@@ -124,8 +129,10 @@ class Bench:
         return replace(self.dense, network=deepcopy(self.dense.network), seed=seed)
 
     def _changes(self, work: Work) -> list[float]:
-        return self.jury.changes(export.predict_links(work.network, self._rows(work)))
+        rows = self._rows(work)
+        return self.jury.changes(export.served_links(work.network, rows, work.behaviours, work.branches))
 
     def _rows(self, work: Work) -> NDArray[np.float32]:
         """The features of the players that are judged on."""
-        return np.ascontiguousarray(self.material.dataset.features[self.jury.rows][:, work.columns])
+        columns = self.material.served_columns(work)
+        return np.ascontiguousarray(self.material.dataset.features[self.jury.rows][:, columns])

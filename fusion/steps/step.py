@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fusion.branch import Branch
     from fusion.distill.student import Rows
     from fusion.network import FusedNetwork
     from inference.contract.behaviours import Behaviour
@@ -49,6 +50,7 @@ class Work:
         validation: rows of other players.
         seed: of whatever is drawn.
         decisions: what was chosen before the first step, and why.
+        branches: teachers that answer for some behaviours in the network's place; chosen after the last step.
     """
 
     network: FusedNetwork
@@ -58,6 +60,17 @@ class Work:
     validation: Rows
     seed: int
     decisions: tuple[str, ...] = ()
+    branches: tuple[Branch, ...] = ()
+
+    def parameters_by_part(self) -> dict[str, int]:
+        """Name of each part of the graph → numbers it stores."""
+        own = {branch.part: branch.teacher.card.parameters for branch in self.branches}
+        return self.network.parameters_by_layer() | own
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers that the graph stores, those of the branches included."""
+        return sum(self.parameters_by_part().values())
 
     def calibration(self, rows: int) -> Rows:
         """At most about so many training rows, evenly spread."""

@@ -91,6 +91,15 @@ class Calibration(_Frozen):
     fused: Curve
 
 
+class PrivateBehaviour(_Frozen):
+    """A behaviour that is not fused: its teacher answers for it, as a branch of the same graph."""
+
+    behaviour: str
+    teacher: str
+    fused_change: float = Field(description="the network's quality less the teacher's, on the validation players")
+    reason: str = Field(description="why it is kept private, in a sentence")
+
+
 class Candidate(_Frozen):
     """One way to serve the same behaviours: a point to compare the fused network with."""
 
@@ -137,6 +146,7 @@ class Passport(_Frozen):
     lineage: Lineage
     layers: tuple[LayerCost, ...] = Field(default=(), description="where bytes and time go, in the graph's order")
     calibration: tuple[Calibration, ...] = ()
+    private: tuple[PrivateBehaviour, ...] = Field(default=(), description="behaviours that teachers answer themselves")
     baselines: tuple[Candidate, ...] = Field(default=(), description="other ways of the same size or the same job")
     search: Search | None = Field(default=None, description="where the recipe was searched for")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from inference import inspection
-from inference.contract.passport import Candidate
+from inference.contract.passport import Candidate, PrivateBehaviour
 from tests.support.artifacts import BEHAVIOURS, make_passport, write_artifact
 
 if TYPE_CHECKING:
@@ -61,6 +61,16 @@ def test_other_ways_stand_beside_the_fused_network_where_they_were_measured() ->
     assert ["fused", "-0.0010", "-0.0010", "6,000", "24,000", "60"] in rows
     assert ["teachers as they are", "+0.0000", "+0.0000", "600,000", "2,400,000", "9,000"] in rows
     assert ["separate [networks]", "-0.0123", "-0.0456", "5,999", "77,000", "321"] in rows
+
+
+def test_what_is_kept_private_is_told_with_its_reason() -> None:
+    record = PrivateBehaviour(behaviour="churn_7d", teacher="trees", fused_change=-0.03, reason="0.03 [behind] trees")
+    *_, last = inspection.passport_tables(make_passport().model_copy(update={"private": (record,)}))
+    console = Console(width=100, record=True)
+    console.print(last)
+    text = console.export_text()
+    for said in ("kept private", "churn_7d", "trees", "0.03 [behind] trees"):
+        assert said in text, said
 
 
 def test_json_holds_manifest_and_passport(tmp_path: Path) -> None:
