@@ -7,15 +7,18 @@ fine-tune on the teacher's own answers → quantize, on demand → a teacher lik
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from fusion.errors import FusionError
 from fusion.lowrank.allocation import allocate
 from fusion.lowrank.refit import Drift, refit
 from fusion.lowrank.tower import LowRankTower
+from fusion.prune.criteria import Criterion
+from fusion.prune.state import SECOND_ORDER, state_scores
 from fusion.steps.forms import Cp, Tucker
 from fusion.steps.quantize import Scheme
 from fusion.teachers.library import links_of, qualities, whole_players
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from fusion.steps.forms import FormSpec
     from fusion.teachers.examples import Examples
     from fusion.telemetry.dataset import Dataset
+    from inference.contract.behaviours import Behaviour
 
 _START_ENERGY: Final = 0.9999
 
@@ -49,7 +53,10 @@ class Compression(Schedule):
     training_rows: PositiveInt = Field(default=120_000, description="at most; whole players are left out above it")
     calibration_rows: int = Field(default=1024, ge=64, description="training rows that the metric is measured on")
     prune_units: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the encoder's units to remove first: those that cost least"
+        default=0.0, ge=0, lt=1, description="share of the encoder's units to remove first: those worth least"
+    )
+    prune_criterion: Criterion | Literal["second_order"] = Field(
+        default=SECOND_ORDER, description="what a unit is worth: see fusion.prune.state"
     )
     refit_sweeps: int = Field(default=1, ge=0, le=10)
     quantize: Scheme | None = Field(default=None, description="of the tensors, after fine-tuning")
@@ -80,7 +87,8 @@ def compress(
     tower = LowRankTower.from_network(network)
     sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), settings.calibration_rows)).astype(np.int64)]
     calibration = inputs.own(task, sample)
-    prune(tower, calibration, settings.prune_units)
+    if settings.prune_units > 0:
+        prune(tower, calibration, settings.prune_units, settings.prune_criterion, card.behaviours)
     decompose(tower, calibration, settings)
 
     def examples(wanted: NDArray[np.int64]) -> Examples:
@@ -109,16 +117,34 @@ def compress(
     return OnnxTeacher(fitted.model, small.model_copy(update={"validation_quality": reached}))
 
 
-def prune(tower: LowRankTower, examples: Examples, share: float) -> None:
-    """Remove a share of the units of a tower's encoder, those whose loss costs the predictions least.
+def prune(
+    tower: LowRankTower,
+    examples: Examples,
+    share: float,
+    criterion: Criterion | Literal["second_order"] = SECOND_ORDER,
+    behaviours: tuple[Behaviour, ...] = (),
+) -> None:
+    """Remove a share of the units of a tower's encoder, those that are worth least.
 
     Args:
         tower: changed in place.
-        examples: that the cost is measured on.
+        examples: that the worth is measured on.
         share: of the units.
+        criterion: what a unit is worth.
+        behaviours: what the tower predicts: needed by Taylor, which asks the labels.
+
+    Raises:
+        FusionError: there is no encoder, or Taylor lacks labels.
     """
+    if not tower.units():
+        raise FusionError(
+            "prune_units",
+            got="a network that reads no sequences",
+            expected="a recurrent or convolutional one: units of its state are what is removed",
+            fix="Leave prune_units at 0: ranks alone make this one smaller.",
+        )
     for units in tower.units():
-        worth = tower.unit_costs(tower.statistics(examples))
+        worth = state_scores(tower, units, criterion, examples, behaviours)
         count = max(1, round((1.0 - share) * units.count))
         if count < units.count:
             tower.keep(units, np.sort(np.argsort(-worth, kind="stable")[:count]))

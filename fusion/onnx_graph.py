@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 OPSET: Final = 18
 ML_OPSET: Final = 3
@@ -79,13 +79,22 @@ class Graph:
         """`value @ weight.T + bias`, weight (out, in) as torch keeps it, value (rows, in)."""
         return self.op("Gemm", value, self.constant(weight), self.constant(bias), transB=1)
 
-    def include(self, model: onnx.ModelProto, feeds: Mapping[str, str], *, prefix: str = _INCLUDED) -> dict[str, str]:
+    def include(
+        self,
+        model: onnx.ModelProto,
+        feeds: Mapping[str, str],
+        *,
+        prefix: str = _INCLUDED,
+        rewrite: Callable[[onnx.NodeProto], str | None] | None = None,
+    ) -> dict[str, str]:
         """All nodes of another model, whose operator sets become those of the whole graph.
 
         Args:
             model: with the nodes and constants to take over.
             feeds: its inputs → the values of this graph that go there.
             prefix: of all its names; another one for every model that is included.
+            rewrite: asked about every node: the value that takes the place of its first output, or None to keep it.
+                Constants that nothing reads any more are left out.
 
         Returns:
             Its outputs → the values of this graph that they became.
@@ -93,9 +102,13 @@ class Graph:
         inside = compose.add_prefix(model, prefix)
         for name, value in feeds.items():
             self._append(helper.make_node("Identity", [value], [prefix + name]))
+        known, constants = len(self._nodes), list(inside.graph.initializer)
         for node in inside.graph.node:
-            self._append(node)
-        self._constants += inside.graph.initializer
+            made = None if rewrite is None else rewrite(node)
+            self._append(node if made is None else helper.make_node("Identity", [made], node.output[:1]))
+        if rewrite is not None:
+            constants = _read_by(self._nodes[known:], constants, inside.graph.output)
+        self._constants += constants
         self._functions += inside.functions
         self._opsets |= {opset.domain: opset.version for opset in inside.opset_import}
         self._ir_version = max(self._ir_version, inside.ir_version)
@@ -126,6 +139,21 @@ class Graph:
         )
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))
+
+
+def _read_by(
+    nodes: Iterable[onnx.NodeProto], constants: Iterable[onnx.TensorProto], outputs: Iterable[onnx.ValueInfoProto]
+) -> list[onnx.TensorProto]:
+    """The constants that nodes, or graphs within them, read, or that are outputs themselves."""
+    read = {value.name for value in outputs}
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        read.update(node.input)
+        inner = [attribute.g for attribute in node.attribute] + [g for a in node.attribute for g in a.graphs]
+        waiting += [one for graph in inner for one in graph.node]
+        read.update(value.name for graph in inner for value in graph.output)
+    return [constant for constant in constants if constant.name in read]
 
 
 def part_of(node: str) -> str:

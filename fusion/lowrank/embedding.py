@@ -45,34 +45,37 @@ class TrainEmbedding(nn.Module):
         self.cores = nn.ModuleList(Weight(core) for core in cores)
 
     @classmethod
-    def from_table(cls, table: NDArray[np.float64], width: Sequence[int], rank: int) -> Self:
+    def from_table(cls, table: NDArray[np.float64], width: Sequence[int], rank: int | Sequence[int]) -> Self:
         """Decompose a table.
 
         Args:
             table: (rows, columns).
             width: factors of the columns, one per core, two or more; the rows are cut alike, and padded with their mean
                 where they do not divide.
-            rank: of every bond, lowered where the cores beside it cannot have it.
+            rank: of every bond, or one for each; lowered where the cores beside it cannot have it.
 
         Raises:
             FusionError: the factors do not multiply to the columns.
         """
-        rows, columns = table.shape
-        if prod(width) != columns or len(width) < 2:
-            raise FusionError(
-                "factors of an embedding's width",
-                got=" * ".join(map(str, width)),
-                expected=f"two or more numbers that multiply to {columns}",
-            )
-        height = cut(rows, len(width))
-        padded = np.empty((prod(height), columns))
-        padded[:rows], padded[rows:] = table, table.mean(axis=0)
-        ranks = lowered_train([rank] * (len(width) - 1), [v * d for v, d in zip(height, width, strict=True)])
-        found = tensor_train_matrix(padded.reshape(*height, *width), rank=[1, *ranks, 1])
+        tensor = as_tensor(table, width)
+        height = tensor.shape[: len(width)]
+        wanted = [rank] * (len(width) - 1) if isinstance(rank, int) else list(rank)
+        ranks = lowered_train(wanted, [v * d for v, d in zip(height, width, strict=True)])
+        found = tensor_train_matrix(tensor, rank=[1, *ranks, 1])
         cores = [np.asarray(core) for core in found.factors]
         sizes = [float(np.sqrt(np.mean(np.square(core)))) or 1.0 for core in cores]
         level = float(np.exp(np.mean(np.log(sizes))))
-        return cls([core * (level / size) for core, size in zip(cores, sizes, strict=True)], rows)
+        return cls([core * (level / size) for core, size in zip(cores, sizes, strict=True)], len(table))
+
+    @property
+    def columns(self) -> int:
+        """Of the table."""
+        return prod(int(weight.array.shape[2]) for weight in self.weights())
+
+    @property
+    def capacity(self) -> int:
+        """Rows that the cores can tell apart; from this number on, the graph's look-up fails."""
+        return prod(int(weight.array.shape[1]) for weight in self.weights())
 
     @property
     def kept(self) -> int:
@@ -107,7 +110,8 @@ class TrainEmbedding(nn.Module):
         value = ""
         for place, size, core in self._digits():
             digit = graph.op("Div", index, graph.constant(place, np.int64))
-            digit = graph.op("Mod", digit, graph.constant(size, np.int64))
+            if value:  # the highest digit is what it is: one too high is found nowhere, as in a table
+                digit = graph.op("Mod", digit, graph.constant(size, np.int64))
             rank, _, columns, following = core.array.shape
             # Turned round at load, so that a digit picks one block of memory.
             slices = graph.op("Transpose", core.add_to(graph), perm=[1, 0, 2, 3])
@@ -122,6 +126,29 @@ class TrainEmbedding(nn.Module):
         sizes = [int(weight.array.shape[1]) for weight in self.weights()]
         for position, weight in enumerate(self.weights()):
             yield prod(sizes[position + 1 :]), sizes[position], weight
+
+
+def as_tensor(table: NDArray[np.float64], width: Sequence[int]) -> NDArray[np.float64]:
+    """A table (rows, columns) as (v₁, v₂, ..., d₁, d₂, ...), filled up with the mean of its rows.
+
+    Args:
+        table: to decompose.
+        width: d₁, d₂, ...
+
+    Raises:
+        FusionError: they do not multiply to the columns.
+    """
+    rows, columns = table.shape
+    if prod(width) != columns or len(width) < 2:
+        raise FusionError(
+            "factors of an embedding's width",
+            got=" * ".join(map(str, width)),
+            expected=f"two or more numbers that multiply to {columns}",
+        )
+    height = cut(rows, len(width))
+    padded = np.empty((prod(height), columns))
+    padded[:rows], padded[rows:] = table, table.mean(axis=0)
+    return padded.reshape(*height, *width)
 
 
 def cut(rows: int, parts: int) -> tuple[int, ...]:

@@ -148,18 +148,23 @@ class LowRankTower(GraphLearner):
         """
         if self.encoder is None:
             return np.zeros(0)
-        # The first convolution reads the sequence; all others, and a recurrent tensor, read the state.
-        readers = [name for name in self.layers() if name in (_STATE, "recur") or name.startswith("convolution")]
         costs = np.zeros(self.encoder.width)
-        for name in readers:
-            if name == "convolution0":
-                continue
-            tensor = self.layers()[name].tensor()
+        for name, layer in self.state_readers().items():
+            tensor = layer.tensor()
             for unit in range(len(costs)):
                 lost = np.zeros_like(tensor)
                 lost[..., unit] = tensor[..., unit]
                 costs[unit] += statistics[name].cost(lost)
         return costs
+
+    def state_readers(self) -> dict[str, LowRankLayer]:
+        """Every tensor whose last mode is the state: the first convolution reads the sequence, all others the state."""
+        names = ("recur", _STATE)
+        return {
+            name: layer
+            for name, layer in self.layers().items()
+            if name in names or (name.startswith("convolution") and name != "convolution0")
+        }
 
     def keep(self, units: Units, index: NDArray[np.int64]) -> None:
         """Remove all units but some."""

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from fusion.network import FusedNetwork
     from fusion.prune.unit import Place, Units
     from fusion.steps.step import Work
+    from fusion.training import ExamplesT, Learner
     from fusion.weight import Weight
 
 _BATCH_ROWS = 512
@@ -60,11 +60,21 @@ def weight_scores(work: Work, weights: Sequence[Weight], criterion: Criterion, r
 def unit_scores(work: Work, groups: Sequence[Units], criterion: Criterion, rows: int) -> list[NDArray[np.float64]]:
     """Worth of every unit of some groups, (units,) each; by activation only of neurons and features."""
     if criterion is Criterion.MAGNITUDE:
-        return [_norms(units) for units in groups]
+        return [unit_norms(units) for units in groups]
     if criterion is Criterion.ACTIVATION:
         return _signals(work, groups, rows)
+    return unit_changes(groups, _gradients(work, rows))
+
+
+def unit_changes(groups: Sequence[Units], gradients: Iterator[None]) -> list[NDArray[np.float64]]:
+    """By Taylor, (units,) each: the squared change of the loss without a unit, to first order, over batches of rows.
+
+    Args:
+        groups: of units.
+        gradients: puts those of one batch after the other into the arrays' `.grad`.
+    """
     scores = [np.zeros(units.count) for units in groups]
-    for _ in _gradients(work, rows):
+    for _ in gradients:
         for score, units in zip(scores, groups, strict=True):
             # By a gate that multiplies the unit, the loss changes as the sum over its slices of weight · gradient.
             change = sum(_sum_but(_product(weight), axis).double().numpy() for weight, axis in units.gate)
@@ -73,17 +83,18 @@ def unit_scores(work: Work, groups: Sequence[Units], criterion: Criterion, rows:
 
 
 def _gradients(work: Work, rows: int) -> Iterator[None]:
-    """The gradient of the training loss on one batch of calibration rows after the other, in the arrays' `.grad`."""
-    network: FusedNetwork = work.network
-    sample = work.calibration(rows)
     loss = MaskedLoss(work.behaviours, work.training.targets)
-    student = Student(network)
-    student.eval()
+    return loss_gradients(Student(work.network), work.calibration(rows), loss)
+
+
+def loss_gradients(learner: Learner[ExamplesT], sample: ExamplesT, loss: MaskedLoss) -> Iterator[None]:
+    """The gradient of a loss on one batch of a sample after the other, in the arrays' `.grad`."""
+    learner.eval()
     for batch in sample.batches(_BATCH_ROWS, shuffle=False):
-        network.zero_grad(set_to_none=True)
-        loss(student(batch), batch.targets).backward()  # type: ignore[no-untyped-call, unused-ignore]
+        learner.zero_grad(set_to_none=True)
+        loss(learner(batch), batch.targets).backward()  # type: ignore[no-untyped-call, unused-ignore]
         yield
-    network.zero_grad(set_to_none=True)
+    learner.zero_grad(set_to_none=True)
 
 
 def _product(weight: Weight) -> Tensor:
@@ -98,8 +109,8 @@ def _sum_but(values: Tensor, axis: int) -> Tensor:
     return values.movedim(axis, 0).flatten(1).sum(dim=1)
 
 
-def _norms(units: Units) -> NDArray[np.float64]:
-    """The product over a unit's places of their norms: nothing passes where one of them is zero."""
+def unit_norms(units: Units) -> NDArray[np.float64]:
+    """By magnitude: the product over a unit's places of their norms, for nothing passes where one of them is zero."""
     score = np.ones(units.count)
     for place in units.places:
         score *= _norm(place, units.count)
