@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inference.metrics import CallMetrics, ModelMetrics
     from inference.models import Counted, Models, ServedModel
 
+_USUAL_CODE: Final = "OK"
 METRICS_PATH: Final = "/metrics"
 _MODEL_LABELS: Final = ("model", "version")
 _COUNTERS: Final[tuple[tuple[str, str, Callable[[ModelMetrics], Counter]], ...]] = (
@@ -93,8 +94,12 @@ class Exposition(Collector):
             "From a call's arrival at the server to its reply, by method and gRPC status.",
             labels=["method", "code"],
         )
-        for labels, histogram in metrics.request_seconds.items():
-            add_histogram(seconds, labels, histogram.bounds, histogram.read())
+        for (method, code), histogram in metrics.request_seconds.items():
+            seen = histogram.read()
+            # Most methods never end in most codes: thousands of zeros would make every scrape long. That a code occurs
+            # for the first time, `playfuse_rejected_total` shows, whose reasons are all there from the start.
+            if code == _USUAL_CODE or any(seen.counts):
+                add_histogram(seconds, (method, code), histogram.bounds, seen)
         yield seconds
         yield GaugeMetricFamily(
             "playfuse_requests_in_flight", "Calls being handled now.", value=self._calls_in_flight()
