@@ -30,19 +30,25 @@ class AdminServer:
         repository: to change.
         address: `host:port` to listen on; port 0 takes any free one.
         interceptors: what every call goes through first: the check of roles.
+        reuse_port: whether somebody holds the port for it (`supervision.port`).
 
     Raises:
         PlayfuseError: it cannot be listened on.
     """
 
     def __init__(
-        self, repository: Repository, address: str, *, interceptors: Sequence[grpc.ServerInterceptor] = ()
+        self,
+        repository: Repository,
+        address: str,
+        *,
+        interceptors: Sequence[grpc.ServerInterceptor] = (),
+        reuse_port: bool = False,
     ) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="admin")
         self._server = grpc.server(
             self._pool,
             interceptors=list(interceptors),
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)],
+            options=[("grpc.so_reuseport", int(reuse_port)), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)],
             maximum_concurrent_rpcs=_MAX_CALLS,
         )
         add_ModelAdminServicer_to_server(ModelAdmin(repository), self._server)

@@ -172,7 +172,7 @@ def run(artifact: Path | None, configured: Configuration) -> bool:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     open_files.raise_limit()
     exposure.check(settings)
-    if artifact is not None and supervisor.count(settings) > 1:
+    if supervisor.count(settings) > 1:
         return supervisor.supervise(artifact, settings, on_ready=announcement.show)
     from inference import server as servers
 

@@ -19,6 +19,7 @@ from inference.energy import meter as meters
 from inference.metrics import CallMetrics
 from inference.models import OneModel, ServedModel
 from inference.repository.families import families
+from inference.repository.follower import Follower
 from inference.repository.repository import Repository
 from inference.security import exposure, tokens
 from inference.security.guard import Access, Guard
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from inference.contract.artifact import Manifest
     from inference.energy.meter import Meter
     from inference.models import Models
+    from inference.repository.membership import Membership
     from inference.settings import ServerSettings
 
 _LOG = logging.getLogger(__name__)
@@ -52,15 +54,20 @@ class Server:
     Args:
         artifact: folder of the one model; none where the settings name a folder of models.
         settings: addresses and limits.
+        member: what it is among several servers of the same models; none where it is alone.
+
+    Attributes:
+        follower: follows the owner of the models; none where there is no other.
 
     Raises:
         ArtifactError: the artifact, or all that the folder holds, must not be served.
         PlayfuseError: an address cannot be listened on.
     """
 
-    def __init__(self, artifact: Path | None, settings: ServerSettings) -> None:
+    def __init__(self, artifact: Path | None, settings: ServerSettings, member: Membership | None = None) -> None:
         exposure.check(settings)
         self._settings = settings
+        self._member = member
         limits = settings.limits
         self._workers = Workers(settings.threads, limits.max_waiting_requests)
         self._models, self._repository = self._open(artifact)
@@ -83,14 +90,16 @@ class Server:
         self._standard.add_to(self._transport.server)
         self.port = self._transport.bind(_join(settings.host, settings.port))
         self._admin: AdminServer | None = None
+        self.follower: Follower | None = None
         more: Callable[[], Iterable[Metric]] = tuple
         try:
             if (repository := self._repository) is not None:
                 repository.router.subscribe(predict.forget)
                 repository.router.subscribe(infer.forget)
-                self._admin = AdminServer(
-                    repository, _join(settings.admin_host, settings.admin_port), interceptors=self._guards
-                )
+                if member is None:
+                    self._admin = self._listen_to_admin(repository)
+                else:
+                    self.follower = Follower(repository, lambda: self._own(repository, member))
                 more = lambda: families(repository)  # noqa: E731
             self._exposition = exposition.Exposition(
                 metrics,
@@ -140,6 +149,8 @@ class Server:
         self._transport.start()
         if self._admin is not None:
             self._admin.start()
+        if self.follower is not None:
+            self.follower.start()
         self._standard.serving()
         # What lives now lives as long as the server: never look through it for garbage again.
         gc.collect()
@@ -151,8 +162,12 @@ class Server:
         NOT_SERVING for balancers first, still serving while they notice; then as the transport does it.
         """
         self._standard.shutting_down()
+        if self.follower is not None:
+            self.follower.close()
         if self._admin is not None:
             self._admin.stop(self._settings.grace_seconds)
+        if self._member is not None:
+            self._member.release()
         time.sleep(self._settings.drain_seconds)
         answered = self._transport.drain(self._settings.grace_seconds)
         for model in self._models.served():
@@ -167,13 +182,28 @@ class Server:
         self._http.server_close()
         return answered
 
+    def _listen_to_admin(self, repository: Repository) -> AdminServer:
+        settings = self._settings
+        address = _join(settings.admin_host, settings.admin_port)
+        reuse_port = self._member is not None
+        return AdminServer(repository, address, interceptors=self._guards, reuse_port=reuse_port)
+
+    def _own(self, repository: Repository, member: Membership) -> None:
+        """Decide what is served, for the others too."""
+        admin = self._listen_to_admin(repository)
+        member.owns = True
+        self._admin = admin
+        admin.start()
+        repository.record.take_over()
+        _LOG.info("what is served is changed here from now on")
+
     def _open(self, artifact: Path | None) -> tuple[Models, Repository | None]:
         def others_are_coming() -> bool:
             return self._workers.running > 1
 
         settings = self._settings
         if settings.models is not None:
-            repository = Repository(settings.models, settings, others_are_coming=others_are_coming)
+            repository = Repository(settings.models, settings, others_are_coming=others_are_coming, member=self._member)
             return repository.router, repository
         if artifact is None:
             raise PlayfuseError("server", got="nothing to serve", expected="an artifact, or a folder of models")
@@ -186,7 +216,9 @@ def serve(
     *,
     on_ready: Callable[[Server], None],
     on_drained: Callable[[Server], None] = lambda _: None,
-    until_readable: socket.socket | None = None,
+    line: socket.socket | None = None,
+    hear: Callable[[Server], bool] = lambda _: False,
+    member: Membership | None = None,
 ) -> bool:
     """Serve until SIGTERM or SIGINT, then drain; for the main thread of a process.
 
@@ -195,7 +227,9 @@ def serve(
         settings: addresses and limits.
         on_ready: called once it takes calls.
         on_drained: called once it has answered its last one.
-        until_readable: ends it as well, as soon as there is something to read or its other end is closed.
+        line: to a supervisor.
+        hear: called when there is something to read on that line, or its other end is closed; whether to go on.
+        member: see `Server`.
 
     Returns:
         Whether every accepted call was answered.
@@ -203,11 +237,13 @@ def serve(
     stop = _stop_signal()
     if settings.max_memory_bytes is not None:
         resource.setrlimit(resource.RLIMIT_AS, (settings.max_memory_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    server = Server(artifact, settings)
+    server = Server(artifact, settings, member)
     server.start()
     on_ready(server)
-    ends = [stop] if until_readable is None else [stop, until_readable]
-    while not select.select(ends, [], [], _METER_PERIOD_SECONDS)[0]:
+    watched = [stop] if line is None else [stop, line]
+    while stop not in (readable := select.select(watched, [], [], _METER_PERIOD_SECONDS)[0]):
+        if readable and not hear(server):
+            break
         server.meter.read()
     _LOG.info("draining: at most %g s", settings.drain_seconds + settings.grace_seconds)
     answered = server.drain()

@@ -154,10 +154,11 @@ class ServerSettings(BaseModel):
     max_shadow_rows: int = Field(default=8_192, ge=1, description="players that may wait for the shadow version")
 
     @model_validator(mode="after")
-    def _one_repository(self) -> ServerSettings:
-        """A folder of models has one owner: what the admin changes would reach one of several workers only."""
-        if self.models is not None and self.workers != 1:
-            msg = f"workers is {self.workers} and models is set; expected one worker: start a server for each core"
+    def _one_owner(self) -> ServerSettings:
+        """One of several workers decides what is served; a call on the port that all share reaches any of them."""
+        if self.models is not None and self.workers != 1 and self.allow_repository_control:
+            msg = f"workers is {self.workers} and allow_repository_control is set"
+            msg += "; expected one worker, or changes over the admin port only"
             raise ValueError(msg)
         return self
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from inference.repository.state import ModelServing, Serving, Share
 
 if TYPE_CHECKING:
+    from inference.repository.membership import Membership
     from inference.repository.router import Route, Router
     from inference.repository.state import StateFile
 
@@ -17,11 +18,13 @@ class Record:
     Args:
         router: tells what is served.
         file: to write to.
+        member: only an owner writes.
     """
 
-    def __init__(self, router: Router, file: StateFile) -> None:
+    def __init__(self, router: Router, file: StateFile, member: Membership) -> None:
         self._router = router
         self._file = file
+        self._member = member
         self.not_served: dict[str, ModelServing] = {}
         """Models that were unloaded, or of which no version is good now, as they were."""
 
@@ -31,8 +34,16 @@ class Record:
         return self._file.fault
 
     def save(self) -> None:
-        """Write it; where that fails the server goes on, and `fault` tells."""
-        self._file.save(self._now)
+        """Write it, and tell the others; where writing fails the server goes on, and `fault` tells."""
+        if self._member.owns:
+            self._file.save(self._now)
+
+    def take_over(self) -> None:
+        """Tell the others what is served here from now on; a file that the owner before has left says so too then.
+
+        Where there is none, nothing was changed yet: the next start shall take the newest versions as this one did.
+        """
+        self._file.save(self._now, create=False)
 
     def _now(self) -> Serving:
         served = {name: _serving(route) for name, route in self._router.routes.by_name.items()}
@@ -44,6 +55,7 @@ def _serving(route: Route) -> ModelServing:
     return ModelServing(
         live=route.live.version,
         previous=route.previous,
+        reads=route.reads,
         canary=Share(version=canary.model.version, percent=canary.split.percent) if canary else None,
         shadow=Share(version=shadow.model.version, percent=shadow.percent) if shadow else None,
     )

@@ -17,6 +17,7 @@ from inference.repository.faults import Conflict
 from inference.repository.layout import Layout
 from inference.repository.ledger import Ledger
 from inference.repository.loader import Loader
+from inference.repository.membership import Membership
 from inference.repository.record import Record
 from inference.repository.router import Route, Router
 from inference.repository.start import start
@@ -44,28 +45,36 @@ class Repository:
         trials: versions beside the live ones.
         changes: counters.
         record: what was served last.
+        member: whether it decides what is served.
 
     Args:
         root: `ROOT/<name>/<version>/`, each an artifact.
         settings: limits and bounds.
         others_are_coming: see `ServedModel`.
+        member: what it is among several servers of the same models; none where it is alone.
 
     Raises:
         PlayfuseError: there is nothing to serve, or nobody knows what was served last.
     """
 
     def __init__(
-        self, root: Path, settings: ServerSettings, *, others_are_coming: Callable[[], bool] = lambda: False
+        self,
+        root: Path,
+        settings: ServerSettings,
+        *,
+        others_are_coming: Callable[[], bool] = lambda: False,
+        member: Membership | None = None,
     ) -> None:
         ledger = Ledger()
-        file = StateFile(root / STATE_FILE)
+        self.member = member or Membership()
+        file = StateFile(root / STATE_FILE, self.member.publish)
         self._turns = Turns()
         self.changes = Changes()
         self.router = Router(settings.default_model, ledger)
         self.loader = Loader(Layout(root), settings.limits, ledger, self.changes, others_are_coming)
-        self.record = Record(self.router, file)
-        self.trials = Trials(self.router, self.loader, self.record, self.changes, self._turns, settings)
-        start(self, file.read().models, default=settings.default_model)
+        self.record = Record(self.router, file, self.member)
+        self.trials = Trials(self.router, self.loader, self.record, self.changes, self._turns, settings, self.member)
+        start(self, (self.member.was or file.read()).models, default=settings.default_model)
 
     def index(self) -> Sequence[ModelState]:
         """See `models.ModelControl`."""
@@ -85,18 +94,18 @@ class Repository:
             model = self.loader.to_serve(name, version)
             route = self.router.routes.by_name.get(name)
             if route is None:
-                previous = self.record.not_served.get(name, ModelServing()).previous
+                was = self.record.not_served.get(name, ModelServing())
+                previous, reads = was.previous, was.reads
             else:
                 previous = route.previous if route.live.version == version else route.live.version
-            self._make_live(model, previous=previous if previous != version else "")
+                reads = route.reads
+            self.make_live(model, previous=previous if previous != version else "", reads=reads + 1)
 
     def unload(self, name: str) -> None:
         """See `models.ModelControl`."""
         with self._turns.one(f"unloading {name}"):
-            live = self.router.route(name).live
-            self.record.not_served[name] = ModelServing(previous=live.version)
-            trials.close(self.router.change(lambda routes: routes.with_route(name, None)).by_name[name])
-            _LOG.info("%s is served no more", name)
+            route = self.router.route(name)
+            self.make_away(name, ModelServing(previous=route.live.version, reads=route.reads))
             self.record.save()
 
     def promote(self, name: str) -> None:
@@ -108,7 +117,8 @@ class Repository:
         """
         with self._turns.one(f"promoting {name}"):
             canary = self.trials.canary(name)
-            self._make_live(canary.model, previous=self.router.route(name).live.version, on_trial=canary)
+            route = self.router.route(name)
+            self.make_live(canary.model, previous=route.live.version, reads=route.reads, on_trial=canary)
 
     def rollback(self, name: str) -> None:
         """Make the version live that was so before: one step, and not back again.
@@ -119,7 +129,8 @@ class Repository:
             ArtifactError: it must not be served any more; what is served stays.
         """
         with self._turns.one(f"rolling back {name}"):
-            live, previous, *_ = self.router.route(name)
+            route = self.router.route(name)
+            live, previous = route.live, route.previous
             if not previous:
                 raise Conflict(
                     f"rollback of {name}",
@@ -127,7 +138,7 @@ class Repository:
                     expected="a version that was live before",
                     fix=f"Load the one you want: playfuse models load {name} VERSION",
                 )
-            self._make_live(self.loader.to_serve(name, previous), previous="")
+            self.make_live(self.loader.to_serve(name, previous), previous="", reads=route.reads + 1)
             self.changes.rollbacks[name, "operator"].add()
 
     def close(self) -> None:
@@ -135,8 +146,26 @@ class Repository:
         for route in self.router.routes.by_name.values():
             trials.close(route)
 
-    def _make_live(self, model: ServedModel, *, previous: str, on_trial: Canary | None = None) -> None:
-        """The swap: from now on lookups find this version; who has found another one is still answered by that.
+    def make_away(self, name: str, as_was: ModelServing) -> None:
+        """Serve a model no more, without a turn of an operator.
+
+        Args:
+            name: of one that is served.
+            as_was: what a later load has to know.
+        """
+        self.record.not_served[name] = as_was
+        trials.close(self.router.change(lambda routes: routes.with_route(name, None)).by_name[name])
+        _LOG.info("%s is served no more", name)
+
+    def make_live(self, model: ServedModel, *, previous: str, reads: int, on_trial: Canary | None = None) -> None:
+        """The swap, without a turn of an operator: from now on lookups find this version; who has found another one is
+        still answered by that.
+
+        Args:
+            model: of this version.
+            previous: version to go back to.
+            reads: see `Route`.
+            on_trial: what it was until now, where it was.
 
         Raises:
             Conflict: it was to be `on_trial`, and is so no more.
@@ -148,11 +177,12 @@ class Repository:
                 canary = routes.by_name[name].canary
                 if canary is None or canary.model is not model:
                     raise Conflict(f"canary of {name}", got="a trial that has just ended", expected="one that goes on")
-            return routes.with_route(name, Route(model, previous))
+            return routes.with_route(name, Route(model, previous, reads=reads))
 
         before = self.router.change(edit).by_name.get(name)
         self.record.not_served.pop(name, None)
-        self.changes.swaps[name].add()
+        if self.member.owns:  # several servers make one change together
+            self.changes.swaps[name].add()
         _LOG.info("%s %s is live; before it %s", name, model.version, before.live.version if before else "none was")
         if before is not None:
             trials.close(before)

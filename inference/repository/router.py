@@ -47,12 +47,14 @@ class Route(NamedTuple):
         previous: the version that was live before; empty where there is none to go back to.
         canary: a version on trial.
         shadow: a version that answers copies.
+        reads: how often a version was read to be made live; another number: read anew, be the version the same or not.
     """
 
     live: ServedModel
     previous: str = ""
     canary: Canary | None = None
     shadow: Shadow | None = None
+    reads: int = 0
 
     def served(self) -> tuple[ServedModel, ...]:
         """The versions that callers may meet."""
@@ -107,7 +109,7 @@ class Router:
         route = routes.by_name.get(name or self._default_name(routes))
         if route is None:
             raise _unknown(routes, name, version)
-        live, _, canary, _ = route
+        live, _, canary, _, _ = route
         if version:
             for model in route.served():
                 if model.version == version:

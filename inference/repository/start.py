@@ -61,7 +61,7 @@ def _start(repository: Repository, name: str, was: ModelServing | None) -> None:
             repository.loader.faults[name, version] = str(error)
             continue
         goes_on = was is not None and was.live == version
-        route = Route(model, was.previous if was and goes_on else "")
+        route = Route(model, was.previous if was and goes_on else "", reads=was.reads if was else 0)
         repository.router.change(lambda routes, route=route: routes.with_route(name, route))  # type: ignore[misc]
         if was is not None and goes_on:
             _resume(repository, name, was)

@@ -36,6 +36,7 @@ class ModelServing(BaseModel):
 
     live: str = Field(default="", description="version; empty: unloaded on purpose")
     previous: str = Field(default="", description="version to go back to")
+    reads: int = Field(default=0, ge=0, description="how often a version was read to be made live")
     canary: Share | None = None
     shadow: Share | None = None
 
@@ -50,10 +51,16 @@ class Serving(BaseModel):
 
 
 class StateFile:
-    """Reads and writes it. A server that cannot write it goes on serving, and says so."""
+    """Reads and writes it. A server that cannot write it goes on serving, and says so.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of it.
+        listener: hears what is served, in the same order, whether or not it could be written.
+    """
+
+    def __init__(self, path: Path, listener: Callable[[Serving], None] = lambda _: None) -> None:
         self._path = path
+        self._listener = listener
         self._lock = threading.Lock()
         self.fault = ""
         """Why the last state is not on the disk; empty where it is."""
@@ -76,19 +83,24 @@ class StateFile:
                 fix="Mend it, or remove it: then the newest version of each model is served.",
             ) from error
 
-    def save(self, now: Callable[[], Serving]) -> None:
+    def save(self, now: Callable[[], Serving], *, create: bool = True) -> None:
         """Write what is served, whole or not at all.
 
         Args:
             now: tells it; asked in turn, so that of two writers the later one has the later state.
+            create: whether to write it where no file is yet.
         """
         with self._lock:
-            content = json.dumps(now().model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
-            try:
-                staging.put_file(self._path, content.encode())
-                self.fault = ""
-            except OSError as error:
-                self.fault = (
-                    f"{self._path} cannot be written ({error.strerror or error}): a restart will not know of it"
-                )
-                _LOG.error("%s", self.fault)
+            serving = now()
+            if create or self._path.exists():
+                self._write(serving)
+            self._listener(serving)
+
+    def _write(self, serving: Serving) -> None:
+        content = json.dumps(serving.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+        try:
+            staging.put_file(self._path, content.encode())
+            self.fault = ""
+        except OSError as error:
+            self.fault = f"{self._path} cannot be written ({error.strerror or error}): a restart will not know of it"
+            _LOG.error("%s", self.fault)

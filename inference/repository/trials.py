@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from inference.repository.canary import Judge, Watch
+from inference.repository.canary import Judge, Verdict, Watch
 from inference.repository.faults import Conflict
 from inference.repository.router import Canary
 from inference.repository.shadow import Shadow
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from inference.models import ServedModel
     from inference.repository.changes import Changes
     from inference.repository.loader import Loader
+    from inference.repository.membership import Membership
     from inference.repository.record import Record
     from inference.repository.router import Route, Router, Routes
     from inference.repository.turns import Turns
@@ -36,16 +37,25 @@ class Trials:
         changes: counts what is taken back.
         turns: of operators.
         settings: bounds.
+        member: only an owner takes a version back by itself; others tell it.
     """
 
     def __init__(
-        self, router: Router, loader: Loader, record: Record, changes: Changes, turns: Turns, settings: ServerSettings
+        self,
+        router: Router,
+        loader: Loader,
+        record: Record,
+        changes: Changes,
+        turns: Turns,
+        settings: ServerSettings,
+        member: Membership,
     ) -> None:
         self._router = router
         self._loader = loader
         self._record = record
         self._changes = changes
         self._turns = turns
+        self._member = member
         self._bounds = settings.canary
         self._max_shadow_rows = settings.max_shadow_rows
         self.endings: dict[str, str] = {}
@@ -60,14 +70,9 @@ class Trials:
             InvalidRequest: the percentage is none.
             Conflict: the version was taken back this very moment.
         """
-        split = Split(name, version, percent)
+        checked_percent(percent)
         with self._turns.one(f"a trial of {name} {version}"):
-            on_trial = self._router.route(name).canary
-            if on_trial is not None and on_trial.model.version == version:
-                self._give(name, on_trial, split)
-            else:
-                self._start_canary(name, version, split)
-            _LOG.info("%s %s answers %g %% of the calls on trial", name, version, percent)
+            self.put_on_trial(name, version, percent)
             self._record.save()
 
     def stop_canary(self, name: str) -> None:
@@ -99,18 +104,7 @@ class Trials:
         """
         checked_percent(percent)
         with self._turns.one(f"a shadow of {name}"):
-            route = self._router.route(name)
-            live, old = route.live, route.shadow
-            if old is not None and old.model.version == version:
-                model = old.model
-            else:
-                model = self._loader.to_compare(name, version, beside=live.manifest)
-            shadow = Shadow(live.manifest.behaviours, model, percent, self._max_shadow_rows)
-            self._router.edit(name, lambda route: route._replace(shadow=shadow))
-            live.listen(shadow.tap)
-            if old is not None:
-                old.close()
-            _LOG.info("%s %s answers copies of %g %% of the calls", name, version, percent)
+            self.put_in_shadow(name, version, percent)
             self._record.save()
 
     def stop_shadow(self, name: str) -> None:
@@ -121,23 +115,69 @@ class Trials:
             Conflict: no version answers copies.
         """
         with self._turns.one(f"ending the shadow of {name}"):
-            route = self._router.route(name)
-            if route.shadow is None:
+            if self._router.route(name).shadow is None:
                 raise Conflict(f"shadow of {name}", got="none", expected="a version that answers copies")
-            self._router.edit(name, lambda route: route._replace(shadow=None))
-            route.live.listen(None)
-            route.shadow.close()
+            self.end_shadow(name)
             self._record.save()
 
+    def put_on_trial(self, name: str, version: str, percent: float) -> None:
+        """As `start_canary`, without a turn of an operator and without writing it down."""
+        split = Split(name, version, percent)
+        on_trial = self._router.route(name).canary
+        if on_trial is not None and on_trial.model.version == version:
+            self._give(name, on_trial, split)
+        else:
+            self._start_canary(name, version, split)
+        _LOG.info("%s %s answers %g %% of the calls on trial", name, version, percent)
+
+    def end_trial(self, name: str) -> None:
+        """End a trial that ended elsewhere; the reason is told there."""
+        canary = self._router.edit(name, lambda route: route._replace(canary=None)).canary
+        if canary is not None:
+            canary.watch.stop()
+            _LOG.info("%s %s is on trial no more", name, canary.model.version)
+
+    def put_in_shadow(self, name: str, version: str, percent: float) -> None:
+        """As `start_shadow`, without a turn of an operator and without writing it down."""
+        route = self._router.route(name)
+        live, old = route.live, route.shadow
+        if old is not None and old.model.version == version:
+            model = old.model
+        else:
+            model = self._loader.to_compare(name, version, beside=live.manifest)
+        shadow = Shadow(live.manifest.behaviours, model, percent, self._max_shadow_rows)
+        self._router.edit(name, lambda route: route._replace(shadow=shadow))
+        live.listen(shadow.tap)
+        if old is not None:
+            old.close()
+        _LOG.info("%s %s answers copies of %g %% of the calls", name, version, percent)
+
+    def end_shadow(self, name: str) -> None:
+        """As `stop_shadow`, without a turn of an operator and without writing it down."""
+        route = self._router.edit(name, lambda route: route._replace(shadow=None))
+        route.live.listen(None)
+        if route.shadow is not None:
+            route.shadow.close()
+
+    def take_back(self, name: str, version: str, verdict: Verdict) -> None:
+        """Take a version back that does too badly in another server, if it is still on trial."""
+        route = self._router.routes.by_name.get(name)
+        if route is not None and route.canary is not None and route.canary.model.version == version:
+            self._take_back(name, route.canary.model, *verdict)
+
     def look(self, name: str, model: ServedModel, judge: Judge) -> bool:
-        """Take a version back if it does too badly; whether it is still on trial."""
+        """Take a version back if it does too badly, or have the owner do so; whether it is still on trial."""
         canary = self._router.route(name).canary if name in self._router.routes.by_name else None
         if canary is None or canary.model is not model:
             return False
         verdict = judge.look(time.monotonic())
-        if verdict is not None:
-            self._take_back(name, model, *verdict)
-        return verdict is None
+        if verdict is None:
+            return True
+        if not self._member.owns:
+            self._member.report(name, model.version, verdict)
+            return True  # told again until it is taken back: an owner may die before it hears
+        self._take_back(name, model, *verdict)
+        return False
 
     def _start_canary(self, name: str, version: str, split: Split) -> None:
         live = self._router.route(name).live

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from inference.contract.errors import PlayfuseError
+from inference.repository.canary import Verdict
+from inference.repository.state import Serving
 from inference.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -24,18 +26,20 @@ class Job(BaseModel):
 
     Attributes:
         number: which worker it is.
-        artifact: what it serves.
+        artifact: what it serves; none where the settings name a folder of models.
         settings: where and how; the port is shared.
         core: the only core it may use; none leaves that to the scheduler.
+        serving: what the others serve of that folder; none where nobody has told yet.
     """
 
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["job"] = "job"
     number: int
-    artifact: Path
+    artifact: Path | None
     settings: ServerSettings
     core: int | None = None
+    serving: Serving | None = None
 
 
 class Ready(BaseModel):
@@ -87,11 +91,57 @@ class Last(BaseModel):
     metrics: str
 
 
-Message = Annotated[Job | Ready | Fault | Last, Field(discriminator="kind")]
-_MESSAGE: Final[TypeAdapter[Job | Ready | Fault | Last]] = TypeAdapter(Message)
+class Own(BaseModel):
+    """Supervisor → one worker: it decides what is served of the models, from now on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["own"] = "own"
 
 
-def send(line: socket.socket, message: Job | Ready | Fault | Last) -> None:
+class Follow(BaseModel):
+    """The owner → supervisor → the other workers: what is served from now on.
+
+    Attributes:
+        serving: all of it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["follow"] = "follow"
+    serving: Serving
+
+
+class TakeBack(BaseModel):
+    """A worker → supervisor → the owner: a version on trial does too badly there.
+
+    Attributes:
+        model: its name.
+        version: it.
+        verdict: why.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["take_back"] = "take_back"
+    model: str
+    version: str
+    verdict: Verdict
+
+
+class Released(BaseModel):
+    """The owner → supervisor: it drains, and its admin port is closed: another worker may own."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["released"] = "released"
+
+
+AnyMessage = Job | Ready | Fault | Last | Own | Follow | TakeBack | Released
+_MESSAGE: Final[TypeAdapter[AnyMessage]] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="kind")])
+
+
+def send(line: socket.socket, message: AnyMessage) -> None:
     """Send one.
 
     Raises:
@@ -112,7 +162,7 @@ class Inbox:
         self._partial = b""
         self.is_closed = False
 
-    def receive(self) -> list[Job | Ready | Fault | Last]:
+    def receive(self) -> list[AnyMessage]:
         """Whole messages; waits for bytes where there are none, and notes the end."""
         try:
             content = self._line.recv(_RECEIVE_BYTES)

@@ -20,12 +20,13 @@ class ReservedPort:
     Args:
         host: address or name; a name is reserved on all its addresses.
         port: 0 takes any free one.
+        option: of the command line that sets it.
 
     Raises:
         PlayfuseError: it is taken, or not an address of this machine.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, option: str = "--port") -> None:
         self._sockets = ExitStack()
         self.port = port
         try:
@@ -38,7 +39,7 @@ class ReservedPort:
                 f"address {host}:{port}",
                 got=(error.strerror if isinstance(error, OSError) else "") or "an address that cannot be listened on",
                 expected="a free port on an address of this machine",
-                fix="Another server may run there: stop it, or name another port with --port; 0 takes any free one.",
+                fix=f"Another server may run there: stop it, or name another port with {option}; 0 takes any free one.",
             ) from error
 
     def close(self) -> None:

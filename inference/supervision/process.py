@@ -8,12 +8,13 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from inference.supervision.messages import Inbox, Job, send
 
 if TYPE_CHECKING:
-    from inference.supervision.messages import Fault, Ready
+    from inference.supervision.messages import AnyMessage, Fault
 
 _LOG = logging.getLogger(__name__)
 _REAP_SECONDS: Final = 5.0
@@ -58,18 +59,22 @@ class WorkerProcess:
         """For `select`: readable when it has something to tell or has ended."""
         return self._line.fileno()
 
-    def receive(self) -> Ready | None:
-        """Hear what it tells; the news that it is ready, if that is among it."""
-        news = None
-        for message in self._inbox.receive():
+    def receive(self) -> list[AnyMessage]:
+        """Hear what it tells."""
+        messages = self._inbox.receive()
+        for message in messages:
             if message.kind == "ready":
                 self.ready_since_seconds = time.monotonic()
-                news = message
             elif message.kind == "fault":
                 self.fault = message
             elif message.kind == "last":
                 self.last_metrics = message.metrics
-        return news
+        return messages
+
+    def tell(self, message: AnyMessage) -> None:
+        """Tell it something; one that has ended hears it no more, which is noticed elsewhere."""
+        with suppress(OSError):
+            send(self._line, message)
 
     @property
     def has_ended(self) -> bool:

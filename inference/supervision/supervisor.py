@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from inference import exposition
@@ -16,11 +17,12 @@ from inference.supervision import cores
 from inference.supervision.backoff import Backoff
 from inference.supervision.fleet_metrics import FleetMetrics
 from inference.supervision.messages import Job
+from inference.supervision.ownership import Ownership
 from inference.supervision.port import ReservedPort
 from inference.supervision.process import WorkerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from inference.settings import ServerSettings
@@ -38,11 +40,11 @@ def count(settings: ServerSettings) -> int:
     return len(cores.usable()) if settings.workers == "auto" else settings.workers
 
 
-def supervise(artifact: Path, settings: ServerSettings, *, on_ready: Callable[[dict[str, str]], None]) -> bool:
+def supervise(artifact: Path | None, settings: ServerSettings, *, on_ready: Callable[[dict[str, str]], None]) -> bool:
     """Serve with workers until SIGTERM or SIGINT; for the main thread of a process.
 
     Args:
-        artifact: folder of the model.
+        artifact: folder of the model; none where the settings name a folder of models.
         settings: of the whole.
         on_ready: gets the announcement once all workers answer.
 
@@ -55,15 +57,22 @@ def supervise(artifact: Path, settings: ServerSettings, *, on_ready: Callable[[d
     exposure.check(settings)
     signals = _signals()
     wanted = count(settings)
-    with ReservedPort(settings.host, settings.port) as reserved:
+    with (
+        ReservedPort(settings.host, settings.port) as reserved,
+        nullcontext()
+        if settings.models is None
+        else ReservedPort(settings.admin_host, settings.admin_port, "--admin-port") as admin,
+    ):
         metrics = FleetMetrics(wanted)
         http = exposition.listen(metrics, settings.metrics_host, settings.metrics_port)
         try:
-            fleet = Fleet(artifact, _of_worker(settings, reserved.port), wanted, metrics, pin=settings.pin_workers)
+            of_worker = _of_worker(settings, reserved.port, admin.port if admin else settings.admin_port)
+            fleet = Fleet(artifact, of_worker, wanted, metrics, pin=settings.pin_workers)
             running = fleet.start(signals)
             if running is not None:
                 url = f"http://{_join(settings.metrics_host, http.server_port)}{exposition.METRICS_PATH}"
-                on_ready({**running.lines, "metrics": url, "workers": f"{wanted}, pids {_listed(fleet.pids())}"})
+                own = {"metrics": url, "admin": _join(settings.admin_host, admin.port) if admin else ""}
+                on_ready({**running.lines, **own, "workers": f"{wanted}, pids {', '.join(map(str, fleet.pids()))}"})
                 fleet.run(signals)
             return fleet.stop()
         finally:
@@ -76,7 +85,7 @@ class Fleet:
     """The workers of one server.
 
     Args:
-        artifact: folder of the model.
+        artifact: folder of the model; none where the settings name a folder of models.
         settings: of each worker.
         wanted: how many.
         metrics: to tell who comes and goes.
@@ -84,7 +93,7 @@ class Fleet:
     """
 
     def __init__(
-        self, artifact: Path, settings: ServerSettings, wanted: int, metrics: FleetMetrics, *, pin: bool
+        self, artifact: Path | None, settings: ServerSettings, wanted: int, metrics: FleetMetrics, *, pin: bool
     ) -> None:
         self._artifact = artifact
         self._settings = settings
@@ -96,23 +105,26 @@ class Fleet:
         self._leaving: list[WorkerProcess] = []
         self._successor: WorkerProcess | None = None
         self._to_replace: list[int] = []
+        self._ownership = Ownership(is_needed=settings.models is not None)
         self._backoffs = [Backoff() for _ in self._numbers]
         self._start_at_seconds: dict[int, float] = {}
         self._all_answered = True
 
     def pids(self) -> list[int]:
         """Process ids of the workers that serve or start, in order."""
-        return [self._serving[number].pid for number in sorted(self._serving)]
+        return [worker.pid for worker in self._by_number()]
 
     def start(self, signals: socket.socket) -> Ready | None:
-        """Start all and wait until they answer; none where a signal came first.
+        """Start all and wait until they answer and one owns the models; none where a signal came first.
 
         Raises:
             PlayfuseError: one of them cannot start.
         """
         self._serving = {number: self._spawn(number) for number in self._numbers}
         first: Ready | None = None
-        while any(worker.ready_since_seconds is None for worker in self._serving.values()):
+        while not self._ownership.is_settled or any(
+            worker.ready_since_seconds is None for worker in self._serving.values()
+        ):
             received, talking = self._wait(signals)
             if received.intersection(_STOP):
                 return None
@@ -120,6 +132,7 @@ class Fleet:
                 first = self._hear(worker) or first
                 if worker.has_ended:
                     raise self._cannot_start(worker)
+            self._ownership.appoint(self._by_number())
         return first
 
     def run(self, signals: socket.socket) -> None:
@@ -136,12 +149,13 @@ class Fleet:
                     self._ended(worker)
             self._start_due()
             self._replace_next()
+            self._ownership.appoint(self._by_number())
             for worker in self._leaving:
                 worker.kill_if_late()
 
     def stop(self) -> bool:
         """Drain all together; whether every accepted call was answered."""
-        self._leaving += [*self._serving.values(), *([self._successor] if self._successor else [])]
+        self._leaving += self._staying()
         self._serving, self._successor = {}, None
         for worker in self._leaving:
             self._tell_to_leave(worker)
@@ -156,10 +170,20 @@ class Fleet:
 
     def _spawn(self, number: int) -> WorkerProcess:
         core = self._cores[number % len(self._cores)] if self._cores else None
-        return WorkerProcess(Job(number=number, artifact=self._artifact, settings=self._settings, core=core))
+        serving = self._ownership.serving
+        return WorkerProcess(
+            Job(number=number, artifact=self._artifact, settings=self._settings, core=core, serving=serving)
+        )
+
+    def _by_number(self) -> list[WorkerProcess]:
+        return [self._serving[number] for number in sorted(self._serving)]
 
     def _all(self) -> list[WorkerProcess]:
-        return [*self._serving.values(), *self._leaving, *([self._successor] if self._successor else [])]
+        return [*self._staying(), *self._leaving]
+
+    def _staying(self) -> list[WorkerProcess]:
+        """Those that still hear what they are told."""
+        return [*self._serving.values(), *([self._successor] if self._successor else [])]
 
     def _wait(self, signals: socket.socket) -> tuple[set[int], list[WorkerProcess]]:
         """Signals that have come, and who has something to tell; a second or the next start later at most."""
@@ -170,10 +194,15 @@ class Fleet:
         return received, [one for one in readable if isinstance(one, WorkerProcess)]
 
     def _hear(self, worker: WorkerProcess) -> Ready | None:
-        ready = worker.receive()
-        if ready is not None:
-            self._metrics.joined(worker.pid, ready.metrics_url)
-        return ready
+        first: Ready | None = None
+        for message in worker.receive():
+            if message.kind == "ready":
+                self._metrics.joined(worker.pid, message.metrics_url)
+                first = message
+            self._ownership.hear(worker, message, self._staying())
+        if worker.has_ended:
+            self._ownership.gone(worker)
+        return first
 
     def _cannot_start(self, worker: WorkerProcess) -> PlayfuseError:
         """End all; the reason of the one that could not start."""
@@ -244,10 +273,10 @@ class Fleet:
                 self._successor = self._spawn(number)
 
 
-def _of_worker(settings: ServerSettings, port: int) -> ServerSettings:
+def _of_worker(settings: ServerSettings, port: int, admin_port: int) -> ServerSettings:
     """The settings of each worker: the port is shared, the metrics are for the supervisor alone."""
     own = {"port": port, "reuse_port": True, "metrics_host": "127.0.0.1", "metrics_port": 0, "workers": 1}
-    return settings.model_copy(update=own)
+    return settings.model_copy(update={**own, "admin_port": admin_port})
 
 
 def _signals() -> socket.socket:
@@ -268,7 +297,3 @@ def _end(code: int) -> str:
 
 def _join(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _listed(pids: Iterable[int]) -> str:
-    return ", ".join(map(str, pids))

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     Key = tuple[str, tuple[tuple[str, str], ...]]
 
 _ONLY_GO_UP: Final = ("counter", "histogram", "summary")
-_EARLIEST: Final = ("process_start_time_seconds",)
-_ALIKE: Final = ("_info", "_ratio")
+_LEAST: Final = ("process_start_time_seconds", "playfuse_state_saved")
+"""Gauges of which the smallest one stands for all: the first start, and what is so only where it is so everywhere."""
+_ALIKE: Final = ("_info", "_ratio", "_percent", "_largest_difference")
 """Endings of gauges that say the same of every worker, or are no amounts: the largest one stands for all."""
 
 
@@ -29,7 +30,7 @@ def total(living: Iterable[Families], carried: Families = ()) -> Families:
     """One family for all of one name, one sample for all of the same labels.
 
     Counters and histograms are added. So are gauges, which are amounts (rows that wait, calls in flight, bytes), but
-    for those that are not: see `_ALIKE` and `_EARLIEST`.
+    for those that are not: see `_ALIKE` and `_LEAST`.
 
     Args:
         living: of each worker.
@@ -53,7 +54,7 @@ def carry(carried: Families, gone: Families) -> Families:
 
 
 def _combination(metric: Metric) -> Callable[[float, float], float]:
-    if metric.name in _EARLIEST:
+    if metric.name in _LEAST:
         return min
     if metric.type == "gauge" and metric.name.endswith(_ALIKE):
         return max

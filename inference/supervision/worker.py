@@ -7,16 +7,17 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from inference import open_files
 from inference.console import USER_FAULT_EXIT_CODE
 from inference.contract.errors import PlayfuseError
-from inference.supervision.messages import Fault, Inbox, Job, Last, Ready, send
+from inference.supervision.line import SupervisorLine
+from inference.supervision.messages import Fault, Follow, Inbox, Job, Last, Own, Ready, TakeBack
 
 if TYPE_CHECKING:
     from inference.server import Server
+    from inference.supervision.messages import AnyMessage
 
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s worker {number}: %(name)s: %(message)s"
 _UNANSWERED_EXIT_CODE: Final = 1
@@ -41,25 +42,44 @@ def main(descriptor: int) -> int:
     open_files.raise_limit()
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT.format(number=job.number))
     try:
-        return 0 if _serve(job, line) else _UNANSWERED_EXIT_CODE
+        return 0 if _serve(job, line, inbox) else _UNANSWERED_EXIT_CODE
     except PlayfuseError as error:
-        with suppress(OSError):
-            send(line, Fault.of(error))
+        SupervisorLine(line).tell(Fault.of(error))
         return USER_FAULT_EXIT_CODE
 
 
-def _serve(job: Job, line: socket.socket) -> bool:
+def _serve(job: Job, line: socket.socket, inbox: Inbox) -> bool:
     from inference import announcement, server
+    from inference.repository.membership import Membership
+
+    supervisor = SupervisorLine(line)
 
     def ready(serving: Server) -> None:
-        with suppress(OSError):  # the supervisor has gone: so does this worker, in a moment
-            send(line, Ready(metrics_url=serving.metrics_url, lines=announcement.lines(serving)))
+        supervisor.tell(Ready(metrics_url=serving.metrics_url, lines=announcement.lines(serving)))
 
     def drained(serving: Server) -> None:
-        with suppress(OSError):
-            send(line, Last(metrics=serving.metrics_text()))
+        supervisor.tell(Last(metrics=serving.metrics_text()))
 
-    return server.serve(job.artifact, job.settings, on_ready=ready, on_drained=drained, until_readable=line)
+    def hear(serving: Server) -> bool:
+        for message in inbox.receive():
+            _hand_on(message, serving)
+        return not inbox.is_closed
+
+    member = None if job.settings.models is None else Membership(supervisor, job.serving)
+    return server.serve(
+        job.artifact, job.settings, on_ready=ready, on_drained=drained, line=line, hear=hear, member=member
+    )
+
+
+def _hand_on(message: AnyMessage, serving: Server) -> None:
+    follower = serving.follower
+    assert follower is not None, "told of models without a folder of them"
+    if isinstance(message, Follow):
+        follower.follow(message.serving)
+    elif isinstance(message, Own):
+        follower.own()
+    elif isinstance(message, TakeBack):
+        follower.take_back(message.model, message.version, message.verdict)
 
 
 if __name__ == "__main__":

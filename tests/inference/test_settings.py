@@ -44,6 +44,15 @@ def test_the_native_transport_is_not_asked_for_what_only_grpcio_can_do(asked: di
     assert not ServerSettings().needs_grpcio
 
 
+@pytest.mark.parametrize("workers", [2, "auto"])
+def test_many_workers_are_not_controlled_over_the_port_that_they_share(workers: int | str) -> None:
+    asked = {"models": "models", "workers": workers}
+    with pytest.raises(ValidationError, match="expected one worker, or changes over the admin port only"):
+        ServerSettings.model_validate({**asked, "allow_repository_control": True})
+    assert ServerSettings.model_validate(asked).models is not None
+    assert ServerSettings.model_validate({**asked, "workers": 1, "allow_repository_control": True})
+
+
 def settings_table() -> str:
     """As the handbook has to have it."""
     flags = {key: f"`--{name.replace('_', '-')}`" for name, key in SETTINGS.items()}

@@ -40,6 +40,8 @@ def test_a_second_supervisor_is_refused_while_workers_listen() -> None:
     with ReservedPort("127.0.0.1", 0) as reserved:
         with shared(reserved.port), pytest.raises(PlayfuseError, match=r"Address already in use.*--port"):
             ReservedPort("127.0.0.1", reserved.port)
+        with shared(reserved.port), pytest.raises(PlayfuseError, match="another port with --admin-port"):
+            ReservedPort("127.0.0.1", reserved.port, "--admin-port")
         # Between the deaths of its workers and their restarts nobody else gets it either, unless he shares on purpose.
         with socket.socket() as other, pytest.raises(OSError, match="in use"):
             other.bind(("127.0.0.1", reserved.port))

@@ -31,6 +31,15 @@ model_info{{version="{version}"}} 1.0
 # HELP canary_ratio Share.
 # TYPE canary_ratio gauge
 canary_ratio 0.25
+# HELP canary_percent Share.
+# TYPE canary_percent gauge
+canary_percent 25.0
+# HELP shadow_largest_difference Largest.
+# TYPE shadow_largest_difference gauge
+shadow_largest_difference {calls}
+# HELP playfuse_state_saved Saved.
+# TYPE playfuse_state_saved gauge
+playfuse_state_saved {float(version == "1")}
 # HELP process_start_time_seconds Start.
 # TYPE process_start_time_seconds gauge
 process_start_time_seconds {start}
@@ -64,6 +73,9 @@ def test_amounts_are_added_by_labels_and_the_rest_is_not() -> None:
     assert scrape.total("rows_waiting") == 30
     assert scrape.by("version", "model_info") == {"1": 1.0, "2": 1.0}
     assert scrape.total("canary_ratio") == 0.25
+    assert scrape.total("canary_percent") == 25
+    assert scrape.total("shadow_largest_difference") == 4
+    assert scrape.total("playfuse_state_saved") == 0, "only where all of them say so"
     assert scrape.total("process_start_time_seconds") == 6
 
 
