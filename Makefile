@@ -1,6 +1,6 @@
 # Every target works on a fresh checkout: the first one run makes .venv (scripts/setup).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint protos demo-artifact bench
+.PHONY: help setup demo test lint protos demo-artifact bench bench-peers
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help: ## Show this list
@@ -35,4 +35,8 @@ bench: setup ## Measure everything the README quotes, then write it into README.
 	python -m benchmarks.baselines
 	python -m benchmarks.methods
 	python -m benchmarks.serving
+	python -m benchmarks.render
+
+bench-peers: setup ## Measure the users' job beside other servers; fetches 2 GB of them first
+	python -m benchmarks.peers
 	python -m benchmarks.render

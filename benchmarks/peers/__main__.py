@@ -127,10 +127,17 @@ class Bench:
         }
 
 
+def _absolute(path: str) -> Path:
+    """The servers run in folders of their own."""
+    return Path(path).resolve()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--servers", nargs="+", choices=PEERS, help="beside playfuse; default: all")
-    parser.add_argument("--cache", type=Path, default=CACHE, help=f"for models and environments; default: {CACHE}")
+    parser.add_argument(
+        "--cache", type=_absolute, default=CACHE.resolve(), help=f"for models and environments; default: {CACHE}"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3, help="of load in each turn")
     parser.add_argument("--out", type=Path, help="default: the stored results, or nowhere where some are left out")

@@ -84,7 +84,7 @@ def await_ready(adapter: Adapter, server: Running, job: Job) -> None:
         try:
             ask(server.port, calls[-1])
         except (grpc.RpcError, OSError, http.client.HTTPException, PlayfuseError) as error:
-            if not server.tree() or not server.root.is_running() or time.monotonic() > deadline:
+            if not server.lives() or time.monotonic() > deadline:
                 said = server.log.read_text(errors="replace")[-2_000:].strip()
                 raise PlayfuseError(
                     adapter.title, got=f"{error!r}; it said:\n{said}", expected=f"ready within {READY_SECONDS:g} s"

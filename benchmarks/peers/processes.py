@@ -41,6 +41,12 @@ class Running:
             return [self.root, *self.root.children(recursive=True)]
         return []
 
+    def lives(self) -> bool:
+        """Whether its first process has not ended."""
+        with suppress(psutil.NoSuchProcess):
+            return self.root.status() != psutil.STATUS_ZOMBIE
+        return False
+
     def cpu_seconds(self) -> float:
         """User and system time of all of them so far."""
         return sum(times.user + times.system for times in (process.cpu_times() for process in self.tree()))
@@ -61,7 +67,7 @@ class Running:
                 raise PlayfuseError(f"process {process.pid}", got=f"cores {cores}", expected=f"core {core} alone")
             for connection in process.net_connections("inet"):
                 address = connection.laddr
-                if connection.status == psutil.CONN_LISTEN and not ipaddress.ip_address(address.ip).is_loopback:
+                if connection.status == psutil.CONN_LISTEN and not is_loopback(address.ip):
                     raise PlayfuseError(
                         f"process {process.pid}",
                         got=f"listening on {address.ip}, port {address.port}",
@@ -100,6 +106,13 @@ def start(
             cwd=log.parent,
         )
     return Running(process, port, log)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches it; IPv4 may be written as IPv6."""
+    parsed = ipaddress.ip_address(address)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return (mapped or parsed).is_loopback
 
 
 def free_port() -> int:
