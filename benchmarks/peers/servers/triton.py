@@ -45,19 +45,21 @@ class Triton(OpenInference):
         said = subprocess.run([str(python), "-c", _ASK], capture_output=True, text=True, check=True).stdout
         packages, libraries, version = json.loads(said)
         server = Path(packages) / "pytriton" / "tritonserver"
-        repository = place.scratch / "models"
+        repository, backend = place.scratch / "models", place.scratch / "backends" / "python"
+        # The wheel has a stub per version of Python; the backend looks for one beside itself.
+        backend.mkdir(parents=True)
+        stub = server / "python_backend_stubs" / version / "triton_python_backend_stub"
+        for file in (*(server / "backends" / "python").iterdir(), stub):
+            (backend / file.name).symlink_to(file)
         for model in sorted(place.models.teachers.glob("*.onnx")):
             folder = repository / model.stem
             (folder / "1").mkdir(parents=True)
             (folder / "1" / "model.onnx").symlink_to(model.resolve())
             (folder / "1" / "model.py").symlink_to(_APP)
-            # The backend asks for the stub of its interpreter in the model's folder first.
-            stub = server / "python_backend_stubs" / version / "triton_python_backend_stub"
-            (folder / stub.name).symlink_to(stub)
             (folder / "config.pbtxt").write_text(config(model.stem, setting))
         port = processes.free_port()
         command = [str(server / "bin" / "tritonserver"), f"--model-repository={repository}"]
-        command += [f"--backend-directory={server / 'backends'}", "--exit-timeout-secs=3"]
+        command += [f"--backend-directory={backend.parent}", "--exit-timeout-secs=3"]
         command += ["--allow-http=false", "--allow-metrics=false", "--grpc-address=127.0.0.1", f"--grpc-port={port}"]
         variables = environments.variables(LD_LIBRARY_PATH=libraries)
         variables["PYTHONPATH"] += f":{packages}"
