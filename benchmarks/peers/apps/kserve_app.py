@@ -43,12 +43,15 @@ class TeacherModel(Model):  # type: ignore[misc]
 
 def on_loopback_only() -> None:
     """Every port that `grpc.aio` opens in this process is one of 127.0.0.1."""
-    opens = grpc.aio.Server.add_insecure_port
+    # `grpc.aio.Server` is only the interface of what `grpc.aio.server` makes.
+    implementation: Any = type(grpc.aio.server())
+    opens = implementation.add_insecure_port
 
     def add_insecure_port(self: grpc.aio.Server, address: str) -> int:
-        return opens(self, f"127.0.0.1:{address.rpartition(':')[2]}")
+        port: int = opens(self, f"127.0.0.1:{address.rpartition(':')[2]}")
+        return port
 
-    grpc.aio.Server.add_insecure_port = add_insecure_port  # type: ignore[method-assign]
+    implementation.add_insecure_port = add_insecure_port
 
 
 async def main() -> None:

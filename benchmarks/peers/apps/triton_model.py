@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as triton
 
-from benchmarks.peers.apps.teacher import Teacher
+from teacher import Teacher
 
 
 class TritonPythonModel:

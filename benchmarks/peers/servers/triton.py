@@ -7,6 +7,7 @@ much per request as Triton's Python backend by itself; so the backend is used di
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.peers.processes import Running
     from benchmarks.peers.servers.adapter import Place, Setting
 
-_APP: Final = environments.ROOT / "benchmarks" / "peers" / "apps" / "triton_model.py"
+_APPS: Final = environments.ROOT / "benchmarks" / "peers" / "apps"
 _BATCH_ROWS: Final = 4_096
 _ASK: Final = (
     "import json, sys, sysconfig; print(json.dumps([sysconfig.get_path('purelib'), sysconfig.get_config_var('LIBDIR'),"
@@ -55,14 +56,17 @@ class Triton(OpenInference):
             folder = repository / model.stem
             (folder / "1").mkdir(parents=True)
             (folder / "1" / "model.onnx").symlink_to(model.resolve())
-            (folder / "1" / "model.py").symlink_to(_APP)
+            # The backend imports from the model's own folder alone.
+            (folder / "1" / "model.py").symlink_to(_APPS / "triton_model.py")
+            (folder / "1" / "teacher.py").symlink_to(_APPS / "teacher.py")
             (folder / "config.pbtxt").write_text(config(model.stem, setting))
         port = processes.free_port()
         command = [str(server / "bin" / "tritonserver"), f"--model-repository={repository}"]
         command += [f"--backend-directory={backend.parent}", "--exit-timeout-secs=3"]
         command += ["--allow-http=false", "--allow-metrics=false", "--grpc-address=127.0.0.1", f"--grpc-port={port}"]
-        variables = environments.variables(LD_LIBRARY_PATH=libraries)
-        variables["PYTHONPATH"] += f":{packages}"
+        # The stub ignores PYTHONPATH: its packages are those of the first `python3` on PATH.
+        path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+        variables = environments.variables(LD_LIBRARY_PATH=libraries, PATH=path)
         return processes.start(command, port, place.scratch / "log", core=place.core, environment=variables)
 
 
