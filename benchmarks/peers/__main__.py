@@ -13,15 +13,19 @@ cache. Needs h2load (Debian: nghttp2-client) and two cores.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import statistics
+import subprocess
 import sys
 from collections import defaultdict
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import psutil
 
 from benchmarks.peers import work
 from benchmarks.peers.measure import Case, Turn, await_ready, running, turn
@@ -33,9 +37,10 @@ from benchmarks.peers.servers.playfuse import Playfuse
 from benchmarks.peers.servers.triton import Triton
 from fusion.passport import machine
 from inference.console import console
+from inference.contract.errors import PlayfuseError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from benchmarks.peers.servers.adapter import Adapter
     from benchmarks.peers.work import Job, Models
@@ -48,38 +53,71 @@ PEERS: Final = {adapter.name: adapter for adapter in _PEERS}
 CASES: Final = {"lobbies of 64 players": Case(64, 16), "single players": Case(1, 64)}
 """Name → the kind of job."""
 TRIAL_SECONDS: Final = 1
+FAILURES: Final = (PlayfuseError, subprocess.SubprocessError, psutil.Error, OSError)
+"""What ends the measuring of one peer, not that of the others."""
 
 
 class Bench:
-    """Takes turns with the servers and remembers what they did."""
+    """Takes turns with the servers and remembers what they did, and which of them failed."""
 
-    def __init__(self, adapters: Sequence[Adapter], models: Models, cache: Path) -> None:
-        self._adapters = adapters
+    def __init__(self, models: Models, jobs: Mapping[str, Job], cache: Path) -> None:
+        self._adapters: list[Adapter] = []
         self._models = models
         self._cache = cache
-        self._jobs: dict[str, Job] = {name: work.job(models, case.players) for name, case in CASES.items()}
+        self._jobs = jobs
+        self.failed: dict[str, str] = {}
+        """Name of a peer → why it has no figures."""
         self.tried: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
         self.turns: defaultdict[tuple[str, str], list[Turn]] = defaultdict(list)
 
+    @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        """Those that have not failed."""
+        return tuple(self._adapters)
+
+    def prepare(self, adapters: Sequence[Adapter]) -> None:
+        """Make what they need."""
+        for adapter in adapters:
+            console.print(f"preparing {adapter.name}")
+            self._adapters.append(adapter)
+            with self._failing_alone(adapter):
+                adapter.prepare(self._cache)
+
     def try_settings(self) -> None:
         """Find each server's better setting for each kind of job."""
-        for adapter in self._adapters:
-            for label in adapter.settings:
-                for case, done in self._serve(adapter, label, list(CASES), TRIAL_SECONDS).items():
-                    self.tried[adapter.name, case][label] = done.jobs_per_second
+        for adapter in self.adapters:
+            with self._failing_alone(adapter):
+                for label in adapter.settings:
+                    for case, done in self._serve(adapter, label, list(CASES), TRIAL_SECONDS).items():
+                        self.tried[adapter.name, case][label] = done.jobs_per_second
 
     def repeat(self, number: int, seconds: int) -> None:
         """A turn of each server at each kind of job, in its better setting; every other time the last one first."""
         for adapter in self._adapters[:: -1 if number % 2 else 1]:
-            for label in adapter.settings:
-                cases = [case for case in CASES if self.better(adapter.name, case) == label]
-                for case, done in self._serve(adapter, label, cases, seconds).items():
-                    self.turns[adapter.name, case].append(done)
+            with self._failing_alone(adapter):
+                for label in adapter.settings:
+                    cases = [case for case in CASES if self.better(adapter.name, case) == label]
+                    for case, done in self._serve(adapter, label, cases, seconds).items():
+                        self.turns[adapter.name, case].append(done)
 
     def better(self, server: str, case: str) -> str:
         """The setting in which the server did more jobs."""
         tried = self.tried[server, case]
         return max(tried, key=lambda label: tried[label])
+
+    @contextlib.contextmanager
+    def _failing_alone(self, adapter: Adapter) -> Iterator[None]:
+        """A peer that fails is left out from then on; without playfuse there is nothing to compare."""
+        try:
+            yield
+        except FAILURES as error:
+            if adapter is OURS:
+                raise
+            self.failed[adapter.name] = str(error)
+            self._adapters.remove(adapter)
+            console.print(
+                f"{adapter.name} failed and is left out: {error}", markup=False, highlight=False, soft_wrap=True
+            )
 
     def _serve(self, adapter: Adapter, label: str, cases: Sequence[str], seconds: int) -> dict[str, Turn]:
         done: dict[str, Turn] = {}
@@ -93,6 +131,7 @@ class Bench:
                     f"{adapter.name}, {label}, {case}: {done[case].jobs_per_second:,.0f} jobs/s, "
                     f"{done[case].cpu_us_per_job:,.0f} µs, client {done[case].client_busy:.0%} busy",
                     highlight=False,
+                    soft_wrap=True,
                 )
         return done
 
@@ -140,16 +179,16 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3, help="of load in each turn")
-    parser.add_argument("--out", type=Path, help="default: the stored results, or nowhere where some are left out")
+    parser.add_argument(
+        "--out", type=Path, help="default: the stored results, or nowhere where a server is left out or failed"
+    )
     arguments = parser.parse_args()
     # Ended from outside, it still stops what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    adapters: list[Adapter] = [OURS, *(PEERS[name] for name in arguments.servers or PEERS)]
-    for adapter in adapters:
-        console.print(f"preparing {adapter.name}")
-        adapter.prepare(arguments.cache)
     models = work.models(arguments.cache / "models")
-    bench = Bench(adapters, models, arguments.cache)
+    jobs = {name: work.job(models, case.players) for name, case in CASES.items()}
+    bench = Bench(models, jobs, arguments.cache)
+    bench.prepare([OURS, *(PEERS[name] for name in arguments.servers or PEERS)])
     bench.try_settings()
     for number in range(arguments.repeats):
         bench.repeat(number, arguments.seconds)
@@ -158,12 +197,16 @@ def main() -> None:
         "machine": machine(),
         "repeats": arguments.repeats,
         "teachers_bytes": models.sizes_bytes(),
+        "failed": bench.failed,
         "cases": bench.results(),
     }
-    out = arguments.out or (RESULTS if arguments.servers is None else None)
+    # What is stored is whole: nobody is missing from it because of one bad run.
+    out = arguments.out or (RESULTS if arguments.servers is None and not bench.failed else None)
     if out is not None:
         out.write_text(json.dumps(results, indent=1) + "\n")
         console.print(f"wrote {out}")
+    if bench.failed:
+        sys.exit(f"failed: {', '.join(bench.failed)}")
 
 
 if __name__ == "__main__":

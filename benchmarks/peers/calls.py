@@ -21,13 +21,15 @@ class Call:
     Attributes:
         path: of the method or the route.
         message: without the frame that gRPC puts around it.
-        grpc: over HTTP/2; otherwise a POST over HTTP/1.1.
+        grpc: otherwise a POST.
+        http2: under load; otherwise HTTP/1.1.
         content_type: of a POST.
     """
 
     path: str
     message: bytes
     grpc: bool = True
+    http2: bool = True
     content_type: str = "application/octet-stream"
 
     @property

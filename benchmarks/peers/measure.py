@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import tempfile
 import time
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 READY_SECONDS: Final = 90.0
+UNANSWERED: Final = (grpc.RpcError, OSError, http.client.HTTPException)
 _POLL_SECONDS: Final = 0.1
 _TOLERANCE: Final = 1e-4
+_ROUNDS: Final = 2
+"""A load is at least so many times the jobs that are under way at once."""
+_WARM_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ def await_ready(adapter: Adapter, server: Running, job: Job) -> None:
     while calls:
         try:
             ask(server.port, calls[-1])
-        except (grpc.RpcError, OSError, http.client.HTTPException, PlayfuseError) as error:
+        except (*UNANSWERED, PlayfuseError) as error:
             if not server.lives() or time.monotonic() > deadline:
                 said = server.log.read_text(errors="replace")[-2_000:].strip()
                 raise PlayfuseError(
@@ -99,10 +104,13 @@ def check_answers(adapter: Adapter, server: Running, job: Job) -> list[int]:
     """Every value against ONNX Runtime's; the sizes of the replies, one per call.
 
     Raises:
-        PlayfuseError: a value is another one.
+        PlayfuseError: a value is another one, or there is none.
     """
     calls = adapter.calls(job)
-    replies = [ask(server.port, call) for call in calls]
+    try:
+        replies = [ask(server.port, call) for call in calls]
+    except UNANSWERED as error:
+        raise PlayfuseError(adapter.title, got=repr(error), expected="an answer of every model") from error
     for call, reply, expected in zip(calls, replies, adapter.expected(job), strict=True):
         values = adapter.read(reply)
         if values.shape != expected.shape or not np.allclose(values, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
@@ -115,18 +123,26 @@ def check_answers(adapter: Adapter, server: Running, job: Job) -> list[int]:
 
 
 def turn(adapter: Adapter, server: Running, job: Job, case: Case, *, seconds: int) -> Turn:
-    """One load on a running server, its answers checked by value before and after."""
+    """One load on a running server, its answers checked by value before and after.
+
+    The load is as many jobs as the server did in about `seconds` when it got warm.
+
+    Raises:
+        PlayfuseError: an answer is wrong or missing.
+    """
     sizes: Sequence[int] = check_answers(adapter, server, job)
-    calls = adapter.calls(job)
-    send(server.port, calls, sizes, case.under_way, seconds=1, core=CLIENT_CORE)
+    load = functools.partial(send, server.port, adapter.calls(job), sizes, case.under_way, core=CLIENT_CORE)
+    fewest = _ROUNDS * case.under_way
+    warm = load(jobs=fewest)
+    while warm.seconds < _WARM_SECONDS:
+        warm = load(jobs=max(2 * warm.jobs, warm.jobs_in(_WARM_SECONDS)))
     before = server.cpu_seconds()
-    sent = send(server.port, calls, sizes, case.under_way, seconds=seconds, core=CLIENT_CORE)
+    sent = load(jobs=max(fewest, warm.jobs_in(seconds)))
     cpu_seconds = server.cpu_seconds() - before
     check_answers(adapter, server, job)
-    jobs = sent.answered / len(calls)
     return Turn(
-        jobs_per_second=jobs / sent.seconds,
-        cpu_us_per_job=1e6 * cpu_seconds / jobs,
+        jobs_per_second=sent.jobs / sent.seconds,
+        cpu_us_per_job=1e6 * cpu_seconds / sent.jobs,
         resident_mib=server.resident_bytes() / 2**20,
         client_busy=sent.client_busy,
     )

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as triton
-
 from teacher import Teacher
 
 

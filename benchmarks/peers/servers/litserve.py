@@ -47,7 +47,10 @@ class LitServe:
     def calls(self, job: Job) -> Sequence[Call]:
         """One per behaviour."""
         body = json.dumps({"rows": b64encode(job.teacher_rows.astype("<f4").tobytes()).decode()}).encode()
-        return [Call(f"/{behaviour}", body, grpc=False, content_type="application/json") for behaviour in job.links]
+        return [
+            Call(f"/{behaviour}", body, grpc=False, http2=False, content_type="application/json")
+            for behaviour in job.links
+        ]
 
     def expected(self, job: Job) -> Sequence[NDArray[np.float32]]:
         """What each teacher says."""

@@ -53,13 +53,7 @@ class Triton(OpenInference):
         for file in (*(server / "backends" / "python").iterdir(), stub):
             (backend / file.name).symlink_to(file)
         for model in sorted(place.models.teachers.glob("*.onnx")):
-            folder = repository / model.stem
-            (folder / "1").mkdir(parents=True)
-            (folder / "1" / "model.onnx").symlink_to(model.resolve())
-            # The backend imports from the model's own folder alone.
-            (folder / "1" / "model.py").symlink_to(_APPS / "triton_model.py")
-            (folder / "1" / "teacher.py").symlink_to(_APPS / "teacher.py")
-            (folder / "config.pbtxt").write_text(config(model.stem, setting))
+            lay_out(repository / model.stem, model, setting)
         port = processes.free_port()
         command = [str(server / "bin" / "tritonserver"), f"--model-repository={repository}"]
         command += [f"--backend-directory={backend.parent}", "--exit-timeout-secs=3"]
@@ -68,6 +62,18 @@ class Triton(OpenInference):
         path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
         variables = environments.variables(LD_LIBRARY_PATH=libraries, PATH=path)
         return processes.start(command, port, place.scratch / "log", core=place.core, environment=variables)
+
+
+def lay_out(folder: Path, model: Path, setting: Setting) -> None:
+    """A teacher in the model repository; the backend imports from the model's own folder, so all of it is in there."""
+    (folder / "1").mkdir(parents=True)
+    for name, file in {
+        "model.onnx": model,
+        "model.py": _APPS / "triton_model.py",
+        "teacher.py": _APPS / "teacher.py",
+    }.items():
+        (folder / "1" / name).symlink_to(file.resolve())
+    (folder / "config.pbtxt").write_text(config(model.stem, setting))
 
 
 def config(model: str, setting: Setting) -> str:
