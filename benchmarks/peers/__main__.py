@@ -2,7 +2,7 @@
 
 The job: all eight behaviours of a lobby of 64 players, or of one player. playfuse does it with the network fused from
 eight teachers, in one call; the others serve the eight teachers, in eight calls at once. docs/results.md says what was
-done to be fair to them.
+done to be fair to them. A server that fails is left out; then the results are not stored and the exit code is 1.
 
     python -m benchmarks.peers [--servers mosec triton] [--cache runs/peers] [--repeats 3]
 

@@ -35,7 +35,7 @@ class Setting:
 
 NO_BATCHING = {"batching off": Setting()}
 BATCHING = {**NO_BATCHING, "batching on": Setting(batch=64, wait_ms=1)}
-"""Settings to try. Longer waits only add to what a caller waits for; those of PEERS' own defaults are longer."""
+"""Settings to try. With as many requests under way as here, a longer wait would only add to what a caller waits for."""
 
 
 @dataclass(frozen=True, slots=True)
