@@ -1,6 +1,6 @@
 # Every target works on a fresh checkout: the first one run makes .venv (scripts/setup).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint protos demo-artifact bench
+.PHONY: help setup demo test fuzz lint protos demo-artifact bench bench-peers
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help: ## Show this list
@@ -40,4 +40,8 @@ bench: setup ## Measure everything the README quotes, then write it into README.
 	python -m benchmarks.serving
 	python -m benchmarks.swaps
 	python -m benchmarks.connections
+	python -m benchmarks.render
+
+bench-peers: setup ## Measure the users' job beside other servers; fetches 2 GB of them first
+	python -m benchmarks.peers
 	python -m benchmarks.render

@@ -26,6 +26,7 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     "fusion": ("fusion.json", tables.fusion),
     "baselines": ("baselines.json", tables.baselines),
     "methods": ("methods.json", tables.methods),
+    "peers": ("peers.json", tables.peers),
     "serving": ("serving.json", tables.serving),
     "swaps": ("swaps.json", tables.swaps),
     "connections": ("connections.json", tables.connections),

@@ -292,6 +292,31 @@ def _ms(times: dict[str, float], one: str, other: str) -> str:
     return f"{times[one]:.1f} / {times[other]:.1f}"
 
 
+def peers(results: dict[str, Any]) -> str:
+    """The users' job in playfuse and in other servers, one table per kind of job."""
+    parts = [
+        f"Eight behaviours; server on one core, client on the other; medians of {results['repeats']} turns; "
+        f"{results['machine']}. A prediction is one behaviour of one player. "
+        "Last column: how many times the jobs playfuse does per second, and how many times its CPU time the job takes."
+    ]
+    for name, case in results["cases"].items():
+        rows = [
+            (
+                one["title"],
+                one["setting"],
+                f"{one['jobs_per_second']:,.0f}",
+                f"{one['jobs_per_second'] * case['players'] * len(results['teachers_bytes']):,.0f}",
+                f"{one['cpu_us_per_job']:,.0f}",
+                f"{one['resident_mib']:,.0f}",
+                f"**{one['playfuse_jobs_ratio']:.1f}** / {one['playfuse_cpu_ratio']:.1f}",
+            )
+            for one in case["servers"].values()
+        ]
+        header = ("", "setting", "jobs/s", "predictions/s", "CPU µs per job", "MiB", "playfuse ahead: jobs/s / CPU")
+        parts += [f"### {name.capitalize()}, {case['jobs_under_way']} jobs under way", _table(header, rows)]
+    return "\n\n".join(parts)
+
+
 def _game(name: str) -> str:
     return GAMES[name]
 
