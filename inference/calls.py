@@ -176,10 +176,13 @@ class Answering:
 
         return self._counted(method, call, reply)
 
-    def refuse(self, method: Method | ScoringMethod, arrived_seconds: float, error: Exception) -> Status:
-        """A call that is not to be looked at."""
-        status = self._status(error)
-        self.ended(method, status.code, time.monotonic() - arrived_seconds)
+    def refuse(
+        self, method: Method | ScoringMethod, arrived_seconds: float, error: Exception, calls: int = 1
+    ) -> Status:
+        """A call that is not to be looked at, or several that came together."""
+        status = self._status(error, calls)
+        seconds = time.monotonic() - arrived_seconds
+        self._metrics.request_seconds[name_of(method), status.code.name].observe(*[seconds] * calls)
         return status
 
     def ended(self, method: Method | ScoringMethod, code: grpc.StatusCode, seconds: float) -> None:
@@ -198,12 +201,12 @@ class Answering:
         self.ended(method, grpc.StatusCode.OK, time.monotonic() - call.arrived_seconds)
         return answer
 
-    def _status(self, error: Exception) -> Status:
+    def _status(self, error: Exception, calls: int) -> Status:
         if isinstance(error, InvalidRequest):
-            self._metrics.rejected["invalid"].add()
+            self._metrics.rejected["invalid"].add(calls)
             return Status(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         if isinstance(error, Refused):
-            self._metrics.rejected[error.reason].add()
+            self._metrics.rejected[error.reason].add(calls)
             trailing: tuple[tuple[str, str], ...] = ()
             if isinstance(error, QueueFull):
                 trailing = tuple((key, str(error.retry_after_ms)) for key in (PUSHBACK_KEY, PLAIN_PUSHBACK_KEY))

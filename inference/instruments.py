@@ -9,7 +9,10 @@ from __future__ import annotations
 import collections
 import threading
 from bisect import bisect_left
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _FEW: Final = 4
 
@@ -60,7 +63,12 @@ class Histogram:
 
     def observe(self, *values: float) -> None:
         """Count observations: what came together is often alike, and is then counted in one go."""
-        counted = collections.Counter(values).items() if len(values) > _FEW else [(value, 1) for value in values]
+        if len(values) <= _FEW:
+            counted: Iterable[tuple[float, int]] = [(value, 1) for value in values]
+        elif values.count(values[0]) == len(values):
+            counted = ((values[0], len(values)),)
+        else:
+            counted = collections.Counter(values).items()
         with self._lock:
             for value, times in counted:
                 self._counts[bisect_left(self.bounds, value)] += times

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from pygrpc_native import NativeGrpcFront
 
-from inference.transport.bursts import Bursts
+from inference.transport.bursts import MAX_EVENTS, Bursts
 from inference.transport.grpcio import GrpcioTransport, cannot_listen, until
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from inference.settings import ServerSettings
     from inference.transport.workers import Workers
 
-_MAX_EVENTS: Final = 512
+_MAX_CALLS_BEHIND: Final = 100_000
 _IO_THREADS: Final = 1
 """One beside the thread that runs: on one core two are slower."""
 _QUIET_SECONDS: Final = 0.05
@@ -71,7 +71,9 @@ class NativeTransport:
         self._answering = answering
         self._workers = pool
         self._limits = settings.limits
-        self._behind = GrpcioTransport(methods, self._scoring, answering, pool, settings, interceptors)
+        self._behind = GrpcioTransport(
+            methods, self._scoring, answering, pool, _for_one_connection(settings), interceptors
+        )
         self._thread = threading.Thread(target=self._serve, name="native", daemon=True)
         self._folder = ""
         self._front: NativeGrpcFront
@@ -106,6 +108,7 @@ class NativeTransport:
                 io_threads=_IO_THREADS,
                 call_details=True,
                 metrics=True,
+                max_concurrent_streams=self._limits.max_calls_per_connection,
                 max_metadata_size=self._limits.max_metadata_bytes,
                 reuse_port=self._reuse_port,
             )
@@ -149,7 +152,13 @@ class NativeTransport:
 
     def _serve(self) -> None:
         front, bursts = self._front, self._bursts
-        while (events := front.recv_batch_details(_MAX_EVENTS, 0 if bursts.waiting_rows else None)) is not None:
+        while True:
+            if bursts.waiting_rows:
+                events = front.recv_batch_details(bursts.max_newcomers, 0)
+            else:
+                events = front.recv_batch_details(MAX_EVENTS)
+            if events is None:
+                return
             if events:
                 bursts.take_in(events)
             bursts.run_next()
@@ -171,3 +180,9 @@ class NativeTransport:
             time.sleep(_POLL_SECONDS)
             if self._bursts.held != held:
                 quiet_since, held = time.monotonic(), self._bursts.held
+
+
+def _for_one_connection(settings: ServerSettings) -> ServerSettings:
+    """For a transport whose only caller is the front, on behalf of everybody."""
+    limits = settings.limits.model_copy(update={"max_calls_per_connection": _MAX_CALLS_BEHIND})
+    return settings.model_copy(update={"limits": limits})

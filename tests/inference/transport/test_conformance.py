@@ -54,7 +54,7 @@ def start(artifact: Path, transport: str, **options: Any) -> Server:
 class Scene:
     """A server, and a gate before its engine."""
 
-    def __init__(self, artifact: Path, transport: str, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, artifact: Path, transport: str, patch: pytest.MonkeyPatch, **options: Any) -> None:
         self.open = threading.Event()
         self.open.set()
         self.runs: list[list[Priority]] = []
@@ -69,7 +69,7 @@ class Scene:
             return cast("list[Any]", predict(core, requests))
 
         patch.setattr(Core, "predict", gated)
-        self.server = start(artifact, transport)
+        self.server = start(artifact, transport, **options)
         self.channel = grpc.insecure_channel(self.server.address, options=[("grpc.enable_retries", 0)])
         self.stub = PlayerBehaviorStub(self.channel)
         self.ask(1)  # the shape is known from here on: native runs it on its own thread
@@ -238,6 +238,19 @@ def test_a_full_queue_pushes_back_and_the_accepted_are_answered(scene: Scene) ->
             refused += 1
     assert answered + refused == 36
     assert answered >= 4
+
+
+@TRANSPORTS
+def test_callers_hold_back_more_calls_than_a_connection_may_have(
+    artifact: Path, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(artifact, transport, monkeypatch, limits=Limits(max_calls_per_connection=3))
+    futures = [scene.hold(), *(scene.send(request_id=str(number)) for number in range(12))]
+    scene.open.set()
+    assert [future.result(PATIENCE_SECONDS).rows for future in futures] == [1] * 13
+    assert max(map(len, scene.runs)) <= 3
+    assert len(scene.runs) >= 5
+    scene.close()
 
 
 @pytest.mark.parametrize("priority", [*pb.Priority.values()])
