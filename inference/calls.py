@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 import grpc
 
@@ -75,6 +76,10 @@ class Asked(NamedTuple):
     request: Request
 
 
+new_asked: Final = cast("Callable[[tuple[ServedModel, Request]], Asked]", partial(tuple.__new__, Asked))
+"""See `core.new_request`."""
+
+
 class Status(NamedTuple):
     """Why there is no answer.
 
@@ -114,8 +119,12 @@ class ScoringMethod(Protocol):
         """`/package.Service/Method`."""
         ...
 
-    def quick(self, message: bytes) -> Asked | None:
-        """What `decode` would give, where that takes a microsecond or two: the shape of the message is known."""
+    @property
+    def quick(self) -> Callable[[bytes], Asked | None]:
+        """What `decode` would give, where that takes a microsecond: the shape of the message is known.
+
+        To be asked for anew for every burst: it knows the models that are served now.
+        """
         ...
 
     def decode(self, message: bytes) -> Asked:

@@ -9,10 +9,7 @@ from __future__ import annotations
 import collections
 import threading
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 _FEW: Final = 4
 
@@ -63,15 +60,18 @@ class Histogram:
 
     def observe(self, *values: float) -> None:
         """Count observations: what came together is often alike, and is then counted in one go."""
+        bounds, counts = self.bounds, self._counts
         if len(values) <= _FEW:
-            counted: Iterable[tuple[float, int]] = [(value, 1) for value in values]
-        elif values.count(values[0]) == len(values):
-            counted = ((values[0], len(values)),)
-        else:
-            counted = collections.Counter(values).items()
+            with self._lock:
+                for value in values:
+                    counts[bisect_left(bounds, value)] += 1
+                    self._total += value
+            return
+        first, count = values[0], len(values)
+        alike = {first: count} if values.count(first) == count else collections.Counter(values)
         with self._lock:
-            for value, times in counted:
-                self._counts[bisect_left(self.bounds, value)] += times
+            for value, times in alike.items():
+                counts[bisect_left(bounds, value)] += times
                 self._total += value * times
 
     def read(self) -> Distribution:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from inference.contract.errors import InvalidRequest
 from inference.queueing import Queue
@@ -20,7 +21,7 @@ from inference.transport.aside import Aside
 from inference.transport.front import CALL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from inference.batching import Answer
     from inference.calls import Answering, Metadata, ScoringMethod, Status
@@ -47,6 +48,12 @@ class _Job(NamedTuple):
     request: Request
     arrived_seconds: float
     deadline_seconds: float
+
+
+_new_job: Final = cast(
+    "Callable[[tuple[int, ScoringMethod, ServedModel, Request, float, float]], _Job]", partial(tuple.__new__, _Job)
+)
+"""See `core.new_request`."""
 
 
 class Bursts:
@@ -155,6 +162,7 @@ class Bursts:
     def _sorted_out(self, events: Sequence[Event], now: float) -> list[_Job]:
         """The calls to be run by this thread; the others are on their way when it returns."""
         methods, max_wait_seconds, access = self._methods, self._max_wait_seconds, self._access
+        quick = [method.quick for method in methods]
         burst = []
         gone: set[int] = set()
         for kind, call_id, method_id, message, _, details in events:
@@ -170,14 +178,14 @@ class Bursts:
             left_seconds = details[2]
             if left_seconds is None or left_seconds > max_wait_seconds:
                 left_seconds = max_wait_seconds
-            if (asked := method.quick(message)) is None:
+            if (asked := quick[method_id](message)) is None:
                 if len(message) > self._max_message_bytes:
                     too_large = TooLarge(len(message), self._max_message_bytes)
                     self._fail(call_id, self._answering.refuse(method, now, too_large))
                 else:
                     self._aside.put(call_id, method, message, now, now + left_seconds, details[0])
             elif left_seconds > 0:
-                burst.append(_Job(call_id, method, *asked, now, now + left_seconds))
+                burst.append(_new_job((call_id, method, *asked, now, now + left_seconds)))
             else:
                 self._fail(call_id, self._answering.refuse(method, now, DeadlineMissed("the deadline had passed")))
         return self._without(gone, burst) if gone else burst

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inference.calls import Asked
-from inference.core import Request
+from inference.calls import Asked, new_asked
+from inference.core import Priority, new_request
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MAX_SIZES: Final = 1_024
 _MAX_SHAPES_OF_A_SIZE: Final = 4
 """Other behaviours or another priority make another shape of the same size."""
-_REQUEST_ID_TAG: Final = b"\n"
+_REQUEST_ID_TAG: Final = 10
 """Field 1, length-delimited: the only field that is as different from call to call as the values."""
 _ONE_BYTE_LENGTH: Final = 0x80
 
@@ -30,8 +30,10 @@ class _Shape(NamedTuple):
     head: bytes
     tail: bytes
     model: ServedModel
-    asked: Request
-    max_request_id_bytes: int
+    rows: int
+    columns: tuple[int, ...] | None
+    nan_is_missing: bool
+    priority: Priority
 
 
 class Shapes:
@@ -47,27 +49,23 @@ class Shapes:
 
     def recognise(self, message: bytes) -> Asked | None:
         """What a message asks, if its shape is known."""
+        size = len(message)
         begin = 0
-        if message[:1] == _REQUEST_ID_TAG and len(message) > 2 and message[1] < _ONE_BYTE_LENGTH:
-            begin = 2 + message[1]
-        for shape in self._by_size.get(len(message) - begin, ()):
-            head, tail, model, asked, max_request_id_bytes = shape
-            if message.startswith(head, begin) and message.endswith(tail):
-                break
-        else:
-            return None
         request_id = ""
-        if begin:
-            if begin - 2 > max_request_id_bytes:  # the parser has a word for it, and for what is no text
-                return None
+        if size > 2 and message[0] == _REQUEST_ID_TAG and message[1] < _ONE_BYTE_LENGTH:
+            begin = 2 + message[1]
             try:
                 request_id = message[2:begin].decode()
-            except UnicodeDecodeError:
+            except UnicodeDecodeError:  # the parser has a word for it
                 return None
-        values = message[begin + len(head) : len(message) - len(tail)]
-        return Asked(
-            model, Request(values, asked.rows, asked.columns, asked.nan_is_missing, request_id, 0, asked.priority)
-        )
+        for head, tail, model, rows, columns, nan_is_missing, priority in self._by_size.get(size - begin, ()):
+            first = begin + len(head)
+            if message[begin:first] == head and (not tail or message.endswith(tail)):
+                if begin and begin - 2 > model.codec.max_request_id_bytes:  # for this, too
+                    return None
+                values = message[first : size - len(tail)] if tail else message[first:]
+                return new_asked((model, new_request((values, rows, columns, nan_is_missing, request_id, 0, priority))))
+        return None
 
     def learn(self, message: bytes, parsed: pb.PredictRequest, asked: Asked) -> None:
         """Remember the shape of a packed message, if it is written as protobuf's own serializers do."""
@@ -86,12 +84,8 @@ class Shapes:
         head = zeros[: next(index for index, (a, b) in enumerate(zip(zeros, ones, strict=True)) if a != b)]
         if len(self._by_size) >= _MAX_SIZES:
             self._by_size.clear()
-        shape = _Shape(
-            head,
-            zeros[len(head) + count :],
-            asked.model,
-            asked.request._replace(values=b"", request_id=""),
-            asked.model.codec.max_request_id_bytes,
-        )
+        request = asked.request
+        tail = zeros[len(head) + count :]
+        shape = _Shape(head, tail, asked.model, request.rows, request.columns, request.nan_is_missing, request.priority)
         others = self._by_size.get(len(without_id), ())
         self._by_size[len(without_id)] = (shape, *others[: _MAX_SHAPES_OF_A_SIZE - 1])
