@@ -92,13 +92,13 @@ class GrpcioTransport:
         return self._workers.running
 
     def bind(self, address: str) -> int:
-        """Listen on `host:port`, or `unix:path`; the port.
+        """Listen on `host:port`, or a Unix socket; the port.
 
         Raises:
             PlayfuseError: that cannot be listened on.
         """
         try:
-            if self._certificates is not None and not address.startswith("unix:"):
+            if self._certificates is not None and not address.startswith("unix"):
                 return self.server.add_secure_port(address, self._certificates.credentials())
             return self.server.add_insecure_port(address)
         except RuntimeError as error:

@@ -1,7 +1,7 @@
 """The fast transport: pygrpc-native's low-level front for the methods that ask models, grpcio for all else.
 
 The front carries HTTP/2 and gRPC outside Python and hands calls over in bursts (`bursts`). Health, reflection and
-every other method go on to the complete grpcio transport behind it, on a Unix socket in a private folder.
+every other method go on to the complete grpcio transport behind it, on a Unix socket.
 
 For trusted networks: the front speaks no TLS, reads a message as a whole before its size can be looked at (bound the
 process with `max_memory_bytes`), and never ends a connection for its age.
@@ -9,11 +9,9 @@ process with `max_memory_bytes`), and never ends a connection for its age.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import secrets
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pygrpc_native import NativeGrpcFront
@@ -75,7 +73,6 @@ class NativeTransport:
             methods, self._scoring, answering, pool, _for_one_connection(settings), interceptors
         )
         self._thread = threading.Thread(target=self._serve, name="native", daemon=True)
-        self._folder = ""
         self._front: NativeGrpcFront
         self._bursts: Bursts
 
@@ -115,10 +112,10 @@ class NativeTransport:
         except OSError as error:
             raise cannot_listen(address) from error
         self._bursts = Bursts(self._front, self._scoring, self._answering, self._workers, self._limits, self._access)
-        self._folder = tempfile.mkdtemp(prefix="playfuse-")
-        path = str(Path(self._folder) / "grpcio.sock")
-        self._behind.bind(f"unix:{path}")
-        self._front.set_fallback(path)
+        # An abstract socket (unix(7)) goes with the process, however it ends. Who reaches it could reach the port.
+        name = f"playfuse-{secrets.token_hex(16)}"
+        self._behind.bind(f"unix-abstract:{name}")
+        self._front.set_fallback(f"\0{name}")
         return self._front.bound_port
 
     def start(self) -> None:
@@ -148,7 +145,6 @@ class NativeTransport:
         self._front.close()
         if self._thread.is_alive():
             self._thread.join()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _serve(self) -> None:
         front, bursts = self._front, self._bursts

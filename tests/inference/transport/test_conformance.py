@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -273,6 +274,19 @@ def test_health_reflection_and_the_description_are_there(scene: Scene) -> None:
     assert SERVICE in ProtoReflectionDescriptorDatabase(scene.channel).get_services()
     described = scene.stub.DescribeModel(pb.DescribeModelRequest(), timeout=PATIENCE_SECONDS)
     assert list(described.features) == list(FEATURE_NAMES)
+
+
+@TRANSPORTS
+def test_nothing_is_left_on_disk_by_a_server_that_is_killed(
+    artifact: Path, transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    server = start(artifact, transport)
+    with grpc.insecure_channel(server.address) as channel:
+        described = PlayerBehaviorStub(channel).DescribeModel(pb.DescribeModelRequest(), timeout=PATIENCE_SECONDS)
+    assert list(described.features) == list(FEATURE_NAMES)
+    assert list(tmp_path.iterdir()) == []  # while it runs, so that nothing depends on how it ends
+    assert server.drain()
 
 
 @TRANSPORTS
