@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 import grpc
 
@@ -88,6 +89,10 @@ class Asked(NamedTuple):
     timeout_seconds: float = math.inf
 
 
+new_asked: Final = cast("Callable[[tuple[ServedModel, Request, float]], Asked]", partial(tuple.__new__, Asked))
+"""See `core.new_request`."""
+
+
 class Status(NamedTuple):
     """Why there is no answer.
 
@@ -127,8 +132,12 @@ class ScoringMethod(Protocol):
         """`/package.Service/Method`."""
         ...
 
-    def quick(self, message: bytes) -> Asked | None:
-        """What `decode` would give, where that takes a microsecond or two: the shape of the message is known."""
+    @property
+    def quick(self) -> Callable[[bytes], Asked | None]:
+        """What `decode` would give, where that takes a microsecond: the shape of the message is known.
+
+        To be asked for anew for every burst: it knows the models that are served now.
+        """
         ...
 
     def decode(self, message: bytes) -> Asked:
@@ -190,10 +199,13 @@ class Answering:
 
         return self._counted(method, call, reply)
 
-    def refuse(self, method: Method | ScoringMethod, arrived_seconds: float, error: Exception) -> Status:
-        """A call that is not to be looked at."""
-        status = self._status(error)
-        self.ended(method, status.code, time.monotonic() - arrived_seconds)
+    def refuse(
+        self, method: Method | ScoringMethod, arrived_seconds: float, error: Exception, calls: int = 1
+    ) -> Status:
+        """A call that is not to be looked at, or several that came together."""
+        status = self._status(error, calls)
+        seconds = time.monotonic() - arrived_seconds
+        self._metrics.request_seconds[name_of(method), status.code.name].observe(*[seconds] * calls)
         return status
 
     def ended(self, method: Method | ScoringMethod, code: grpc.StatusCode, seconds: float) -> None:
@@ -212,12 +224,12 @@ class Answering:
         self.ended(method, grpc.StatusCode.OK, time.monotonic() - call.arrived_seconds)
         return answer
 
-    def _status(self, error: Exception) -> Status:
+    def _status(self, error: Exception, calls: int) -> Status:
         if isinstance(error, InvalidRequest):
-            self._metrics.rejected["invalid"].add()
+            self._metrics.rejected["invalid"].add(calls)
             return Status(grpc.StatusCode.INVALID_ARGUMENT, fitting(str(error)))
         if isinstance(error, Refused):
-            self._metrics.rejected[error.reason].add()
+            self._metrics.rejected[error.reason].add(calls)
             trailing: tuple[tuple[str, str], ...] = ()
             if isinstance(error, QueueFull):
                 trailing = tuple((key, str(error.retry_after_ms)) for key in (PUSHBACK_KEY, PLAIN_PUSHBACK_KEY))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,15 @@ from inference.serve_command import serve
 
 if TYPE_CHECKING:
     from inference.client import Prediction
+
+
+class Urgency(StrEnum):
+    """What an answer is for, as `--priority` has it: `core.Priority` in the same order, which loads NumPy."""
+
+    LIVE = "live"
+    PREFETCH = "prefetch"
+    ANALYTICS = "analytics"
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,6 +99,9 @@ def predict(
     routing_key: Annotated[
         str, typer.Option(help="Who is asked about: decides who meets a version on trial.", show_default=False)
     ] = "",
+    priority: Annotated[
+        Urgency, typer.Option(help="What the answer is for: under load the more urgent goes first.")
+    ] = Urgency.LIVE,
 ) -> None:
     """Ask a running server about some players, in one of three forms.
 
@@ -104,6 +117,7 @@ def predict(
     """
     from inference import inputs
     from inference.client import Client
+    from inference.core import Priority
     from inference.security.channel import ClientTls
 
     given = [name for name, form in (("--rows", rows), ("--feature", feature), ("--history", history)) if form]
@@ -117,6 +131,7 @@ def predict(
         form = inputs.parse_history(history)
     else:
         form = inputs.parse_features(feature or ())
+    priorities = dict(zip(Urgency, Priority, strict=True))
     secure = ClientTls(tls_ca, tls_certificate, tls_key, tls_server_name)
     known = secure if tls or secure != ClientTls() else None
     with Client(target, timeout_seconds=timeout_seconds, token=token, tls=known) as client:
@@ -129,6 +144,7 @@ def predict(
             model_name=model,
             model_version=version,
             routing_key=routing_key,
+            priority=priorities[priority],
         )
     if as_json:
         typer.echo(json.dumps(_prediction_json(prediction)))

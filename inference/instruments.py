@@ -60,10 +60,18 @@ class Histogram:
 
     def observe(self, *values: float) -> None:
         """Count observations: what came together is often alike, and is then counted in one go."""
-        counted = collections.Counter(values).items() if len(values) > _FEW else [(value, 1) for value in values]
+        bounds, counts = self.bounds, self._counts
+        if len(values) <= _FEW:
+            with self._lock:
+                for value in values:
+                    counts[bisect_left(bounds, value)] += 1
+                    self._total += value
+            return
+        first, count = values[0], len(values)
+        alike = {first: count} if values.count(first) == count else collections.Counter(values)
         with self._lock:
-            for value, times in counted:
-                self._counts[bisect_left(self.bounds, value)] += times
+            for value, times in alike.items():
+                counts[bisect_left(bounds, value)] += times
                 self._total += value * times
 
     def read(self) -> Distribution:

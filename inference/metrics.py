@@ -72,17 +72,17 @@ class ModelMetrics:
         for answer in answers:
             if isinstance(answer, InvalidRequest):
                 continue
-            request, _, degraded = answer
-            rows += request.rows
-            if request.columns is None:
-                rows_of_all += request.rows
+            (_, its_rows, columns, _, _, dropped_sessions, _, _), _, degraded = answer
+            rows += its_rows
+            if columns is None:
+                rows_of_all += its_rows
             else:
-                for column in request.columns:
-                    self._some_behaviours[column].add(request.rows)
+                for column in columns:
+                    self._some_behaviours[column].add(its_rows)
             if degraded:
                 self.degraded.add()
-            if request.dropped_sessions:
-                self.sessions_dropped.add(request.dropped_sessions)
+            if dropped_sessions:
+                self.sessions_dropped.add(dropped_sessions)
         self._all_behaviours.add(rows_of_all)
         self.batch_rows.observe(rows)
         self.inference_seconds.observe(run_seconds)

@@ -24,6 +24,9 @@ class Limits(BaseModel):
     max_metadata_bytes: int = Field(
         default=8 * 1024, ge=1_024, le=1024 * 1024, description="all headers of one call, as HTTP/2 counts them"
     )
+    max_calls_per_connection: int = Field(
+        default=32, ge=1, le=100_000, description="calls under way on one connection; callers hold back what is more"
+    )
     max_batch_rows: int = Field(default=2_048, ge=1, description="players the engine scores in one run")
     max_queue_rows: int = Field(default=8_192, ge=1, description="players that may wait for the engine")
     max_waiting_requests: int = Field(default=512, ge=1, description="accepted calls that may wait for a thread")

@@ -12,6 +12,8 @@ from inference.transport.codec import parse
 from inference.transport.shapes import Shapes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inference.calls import Call
     from inference.contract.artifact import Manifest
     from inference.core import Response
@@ -31,9 +33,10 @@ class Predict:
         self._keys = RoutingKeys()
         self._shapes = Shapes(models.generation)
 
-    def quick(self, message: bytes) -> Asked | None:
+    @property
+    def quick(self) -> Callable[[bytes], Asked | None]:
         """See `calls.ScoringMethod`."""
-        return self._known_shapes().recognise(message)
+        return self._known_shapes().recognise
 
     def decode(self, message: bytes) -> Asked:
         """See `calls.ScoringMethod`."""

@@ -8,61 +8,52 @@ so that the more urgent overtake and a refusal never waits for the line.
 
 from __future__ import annotations
 
-import logging
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from inference.calls import Asked, Call, Status
 from inference.contract.errors import InvalidRequest
 from inference.queueing import Queue
-from inference.refusals import Cancelled, DeadlineMissed, Overloaded, QueueFull, Refused, TooLarge
-from inference.transport import workers
+from inference.refusals import Cancelled, DeadlineMissed, QueueFull, Refused, TooLarge
+from inference.transport import front as fronts
+from inference.transport.aside import Aside
+from inference.transport.front import CALL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from inference.batching import Answer
-    from inference.calls import Answering, Metadata, ScoringMethod
+    from inference.calls import Answering, Metadata, ScoringMethod, Status
+    from inference.core import Priority, Request
     from inference.models import ServedModel
     from inference.queueing import Entry
     from inference.security.guard import Access
     from inference.settings import Limits
+    from inference.transport.front import Event, Front
     from inference.transport.workers import Workers
 
-CALL: Final = 0
-"""Kind of an event: a call has come. Any other: its caller has gone."""
-
-OVERLOAD_PUSHBACK_MS: Final = 100
+MAX_EVENTS: Final = 512
+"""Taken in at once."""
+_MIN_EVENTS: Final = 8
 _SMOOTHING: Final = 0.1
 _PASSED: Final = "the deadline passed while the request waited for the engine"
 _GONE: Final = "the caller cancelled while the request waited for the engine"
-_LOG = logging.getLogger(__name__)
-
-# Kind, call, method, message, who sent it; metadata, peer and the seconds until the deadline.
-Details = tuple["Metadata", str, float | None]
-Event = tuple[int, int, int, bytes | None, object, Details | None]
-
-
-class Front(Protocol):
-    """The sending side of a transport. Any thread may use it; a call is answered once, later answers are lost."""
-
-    def respond(self, call_id: int, payload: bytes) -> bool:
-        """Send a reply; whether anybody waits for it."""
-        ...
-
-    def fail(
-        self, call_id: int, code: int, message: str, trailing_metadata: Sequence[tuple[str, str | bytes]] | None = None
-    ) -> bool:
-        """Send a status; whether anybody waits for it."""
-        ...
 
 
 class _Job(NamedTuple):
     call_id: int
     method: ScoringMethod
-    asked: Asked
+    model: ServedModel
+    request: Request
     arrived_seconds: float
     deadline_seconds: float
+
+
+_new_job: Final = cast(
+    "Callable[[tuple[int, ScoringMethod, ServedModel, Request, float, float]], _Job]", partial(tuple.__new__, _Job)
+)
+"""See `core.new_request`."""
 
 
 class Bursts:
@@ -90,14 +81,15 @@ class Bursts:
         self._front = front
         self._methods = methods
         self._answering = answering
-        self._workers = pool
         self._max_message_bytes = limits.max_message_bytes
         self._max_batch_rows = limits.max_batch_rows
         self._max_wait_seconds = limits.max_wait_seconds
         self._queue: Queue[_Job] = Queue(limits.max_queue_rows, limits.max_batch_rows)
         self._waiting: dict[int, Entry[_Job]] = {}
-        self._aside: dict[int, float] = {}
+        self._aside = Aside(front, answering, pool)
         self._mean_run_seconds = 0.0
+        self._is_full = False
+        self._last_calls = 0
         self._holding = False
         self.busy = False
         self.held = 0
@@ -112,6 +104,15 @@ class Bursts:
         """Calls that were taken and have no answer yet; those of a burst being run count as one."""
         return len(self._waiting) + len(self._aside) + self.busy
 
+    @property
+    def max_newcomers(self) -> int:
+        """How many events to take in before the next run.
+
+        To take in and refuse a call costs half of what it costs to answer one. So once there is no room, few more are
+        taken in than were answered; the others wait, their number bounded by `max_calls_per_connection`.
+        """
+        return min(MAX_EVENTS, max(_MIN_EVENTS, self._last_calls * 9 // 8)) if self._is_full else MAX_EVENTS
+
     def hold_new(self) -> None:
         """From now on leave the calls that come without an answer: the transport ends them when it closes."""
         self._holding = True
@@ -120,14 +121,14 @@ class Bursts:
         """Let calls wait, run them at once where all fit into one run, or refuse them. Never raises."""
         self.busy = True
         now = time.monotonic()
+        if self._is_full and len(events) < self.max_newcomers:
+            self._is_full = False  # that was all that had come
         try:
             burst = self._sorted_out(events, now)
             if not burst:
                 return
-            rows = sum([job.asked.request.rows for job in burst])
-            if self._queue.rows or rows > self._max_batch_rows:
-                for job in burst:
-                    self._let_wait(job, now)
+            if self._queue.rows or sum([job.request.rows for job in burst]) > self._max_batch_rows:
+                self._let_wait(burst, now)
             else:
                 self._run(burst)
         except Exception as error:  # a fault of ours; nobody may be left waiting, and the thread must live on
@@ -145,12 +146,14 @@ class Bursts:
         jobs: list[_Job] = []
         try:
             for entry in self._queue.expire(time.monotonic()):
-                self._refuse(entry.item, DeadlineMissed(_PASSED))
+                self._refuse((entry.item,), DeadlineMissed(_PASSED))
             jobs = [entry.item for entry in self._queue.take()]
-            self._run(jobs)
+            self._last_calls = len(jobs)
+            if jobs:
+                self._run(jobs)
         except Exception as error:
             for job in jobs:
-                self._refuse(job, error)
+                self._refuse((job,), error)
         finally:
             for job in jobs:
                 self._waiting.pop(job.call_id, None)
@@ -159,6 +162,7 @@ class Bursts:
     def _sorted_out(self, events: Sequence[Event], now: float) -> list[_Job]:
         """The calls to be run by this thread; the others are on their way when it returns."""
         methods, max_wait_seconds, access = self._methods, self._max_wait_seconds, self._access
+        quick = [method.quick for method in methods]
         burst = []
         gone: set[int] = set()
         for kind, call_id, method_id, message, _, details in events:
@@ -171,14 +175,19 @@ class Bursts:
             method = methods[method_id]
             if access is not None and not self._may_call(access, call_id, method, now, details[0]):
                 continue
-            asked = method.quick(message)
             left_seconds = details[2]
             if left_seconds is None or left_seconds > max_wait_seconds:
                 left_seconds = max_wait_seconds
-            if asked is None:
-                self._put_aside(call_id, method, message, now, left_seconds, details[0])
+            if (asked := quick[method_id](message)) is None:
+                if len(message) > self._max_message_bytes:
+                    too_large = TooLarge(len(message), self._max_message_bytes)
+                    self._fail(call_id, self._answering.refuse(method, now, too_large))
+                else:
+                    self._aside.put(call_id, method, message, now, now + left_seconds, details[0])
             elif left_seconds > 0:
-                burst.append(_Job(call_id, method, asked, now, now + min(left_seconds, asked.timeout_seconds)))
+                model, request, timeout_seconds = asked
+                deadline = now + (left_seconds if left_seconds < timeout_seconds else timeout_seconds)
+                burst.append(_new_job((call_id, method, model, request, now, deadline)))
             else:
                 self._fail(call_id, self._answering.refuse(method, now, DeadlineMissed("the deadline had passed")))
         return self._without(gone, burst) if gone else burst
@@ -195,106 +204,95 @@ class Bursts:
     def _without(self, gone: set[int], burst: list[_Job]) -> list[_Job]:
         """The burst without the calls whose callers have gone, which are not to be run wherever they are."""
         for call_id in gone:
-            self._aside.pop(call_id, None)
+            self._aside.discard(call_id)
             if (entry := self._waiting.pop(call_id, None)) is not None:
                 self._queue.discard(entry)
-                self._refuse(entry.item, Cancelled(_GONE))
+                self._refuse((entry.item,), Cancelled(_GONE))
         for job in burst:
             if job.call_id in gone:
-                self._refuse(job, Cancelled(_GONE))
+                self._refuse((job,), Cancelled(_GONE))
         return [job for job in burst if job.call_id not in gone]
 
-    def _let_wait(self, job: _Job, now: float) -> None:
-        request = job.asked.request
-        try:
-            left_seconds = job.deadline_seconds - now
-            self._queue.admit(request.rows, request.priority, left_seconds, self._mean_run_seconds)
-        except Refused as refusal:
-            self._refuse(job, refusal)
-        else:
-            self._waiting[job.call_id] = self._queue.add(job, request.rows, job.deadline_seconds, request.priority)
+    def _let_wait(self, burst: list[_Job], now: float) -> None:
+        """Let calls wait as far as there is room.
 
-    def _put_aside(
-        self, call_id: int, method: ScoringMethod, message: bytes, now: float, left_seconds: float, metadata: Metadata
-    ) -> None:
-        """Let a calling thread parse and answer it."""
-        if len(message) > self._max_message_bytes:
-            self._fail(call_id, self._answering.refuse(method, now, TooLarge(len(message), self._max_message_bytes)))
-            return
-        self._aside[call_id] = now
-        call = Call(message, now, now + left_seconds, metadata, lambda: call_id in self._aside)
-        self._workers.submit(self._answer_aside, call_id, method, call)
-
-    def _answer_aside(self, call_id: int, method: ScoringMethod, call: Call) -> None:
-        try:
-            if workers.current().overloaded:
-                overloaded = Overloaded(OVERLOAD_PUSHBACK_MS)
-                answer: bytes | Status = self._answering.refuse(method, call.arrived_seconds, overloaded)
+        Nothing leaves the queue meanwhile: who finds its class full is refused together with all of its class that come
+        later and are no smaller, for refusing has to be cheap when there is most to refuse.
+        """
+        too_large: dict[Priority, int] = {}
+        refused: dict[Priority, tuple[QueueFull, list[_Job]]] = {}
+        for job in burst:
+            request = job.request
+            rows, priority = request.rows, request.priority
+            if priority in too_large and rows >= too_large[priority]:
+                refused[priority][1].append(job)
+                continue
+            try:
+                self._queue.admit(rows, priority, job.deadline_seconds - now, self._mean_run_seconds)
+            except QueueFull as refusal:
+                too_large[priority] = rows
+                refused.setdefault(priority, (refusal, []))[1].append(job)
+            except Refused as refusal:
+                self._refuse((job,), refusal)
             else:
-                answer = self._answering.score(method, call)
-            if isinstance(answer, Status):
-                self._fail(call_id, answer)
-            else:
-                self._front.respond(call_id, answer)
-        finally:
-            self._aside.pop(call_id, None)
+                self._waiting[job.call_id] = self._queue.add(job, rows, job.deadline_seconds, priority)
+        for full, jobs in refused.values():
+            self._refuse(jobs, full)
+        self._is_full |= bool(refused)
 
-    def _run(self, jobs: list[_Job]) -> None:
+    def _run(self, jobs: Sequence[_Job]) -> None:
         """Run every model's calls together; mostly there is one."""
-        if not jobs:
-            return
-        model = jobs[0].asked.model
-        its = [job for job in jobs if job.asked.model is model]
-        self._run_model(model, its)
-        if len(its) < len(jobs):
-            self._run([job for job in jobs if job.asked.model is not model])
+        models = {job.model for job in jobs}
+        for model in models:
+            self._run_model(model, jobs if len(models) == 1 else [job for job in jobs if job.model is model])
 
-    def _run_model(self, model: ServedModel, jobs: list[_Job]) -> None:
+    def _run_model(self, model: ServedModel, jobs: Sequence[_Job]) -> None:
+        _, _, _, requests, arrivals, _ = zip(*jobs, strict=True)
         began = time.monotonic()
         try:
-            answers = model.predict([job.asked.request for job in jobs])
+            answers = model.predict(requests)
         except Exception as error:  # it belongs to one of them: find out whose by running each alone
             if len(jobs) == 1:
-                self._refuse(jobs[0], error)
+                self._refuse(jobs, error)
             else:
                 for job in jobs:
-                    self._run_model(model, [job])
+                    self._run_model(model, (job,))
             return
         run_seconds = time.monotonic() - began
         self._mean_run_seconds += _SMOOTHING * (run_seconds - self._mean_run_seconds)
-        model.metrics.batch(answers, [began - job.arrived_seconds for job in jobs], run_seconds)
+        model.metrics.batch(answers, [began - arrived for arrived in arrivals], run_seconds)
         self._answer(model, jobs, answers)
 
-    def _answer(self, model: ServedModel, jobs: list[_Job], answers: Sequence[Answer]) -> None:
+    def _answer(self, model: ServedModel, jobs: Sequence[_Job], answers: Sequence[Answer]) -> None:
         respond = self._front.respond
-        answered: dict[ScoringMethod, list[float]] = {}
+        answered = []
         for job, answer in zip(jobs, answers, strict=True):
-            call_id, method, _, arrived_seconds, _ = job
             if isinstance(answer, InvalidRequest):
-                self._refuse(job, answer)
+                self._refuse((job,), answer)
                 continue
             try:
-                reply = method.encode(model, answer)
+                reply = job[1].encode(model, answer)
             except Exception as error:
-                self._refuse(job, error)
+                self._refuse((job,), error)
                 continue
-            respond(call_id, reply)
-            arrivals = answered.get(method)
-            if arrivals is None:
-                arrivals = answered[method] = []
-            arrivals.append(arrived_seconds)
+            respond(job[0], reply)
+            answered.append(job)
         now = time.monotonic()
-        for method, arrivals in answered.items():
-            self._answering.answered(method, [now - arrived for arrived in arrivals])
+        methods = {job[1] for job in answered}
+        for method in methods:
+            self._answering.answered(method, [now - job[4] for job in answered if job[1] is method])
 
-    def _refuse(self, job: _Job, error: Exception) -> None:
+    def _refuse(self, jobs: Sequence[_Job], error: Exception) -> None:
+        """Tell calls that came together the same."""
         if isinstance(error, (QueueFull, DeadlineMissed)):
-            job.asked.model.metrics.unanswered.add()
-        self._waiting.pop(job.call_id, None)
-        self._fail(job.call_id, self._answering.refuse(job.method, job.arrived_seconds, error))
+            for model, calls in Counter([job.model for job in jobs]).items():
+                model.metrics.unanswered.add(calls)
+        for method in {job.method for job in jobs}:
+            call_ids = [job.call_id for job in jobs if job.method is method]
+            for call_id in call_ids:
+                self._waiting.pop(call_id, None)
+            status = self._answering.refuse(method, jobs[0].arrived_seconds, error, len(call_ids))
+            fronts.refuse(self._front, call_ids, status)
 
     def _fail(self, call_id: int, status: Status) -> None:
-        code: int = status.code.value[0]
-        # The front keeps these names to itself and refuses them.
-        trailing = [(key, value) for key, value in status.trailing if not key.startswith("grpc-")]
-        self._front.fail(call_id, code, status.details, trailing)
+        fronts.refuse(self._front, (call_id,), status)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from inference.settings import Limits
 
 _MAX_HEADS: Final = 4_096
+_ONE_BYTE_LENGTH: Final = 0x80
+"""Of protobuf's varints; from here on they take more."""
 
 
 class Codec:
@@ -91,7 +93,7 @@ class Codec:
             whole = self._reply(request, values).SerializeToString()
             head = self._heads[shape] = whole[: len(whole) - len(values)]
         if request.request_id:
-            return pb.PredictResponse(request_id=request.request_id).SerializeToString() + head + values
+            return _request_id_field(request.request_id) + head + values
         return head + values
 
     def _reply(self, request: Request, values: bytes) -> pb.PredictResponse:
@@ -150,6 +152,13 @@ class Codec:
             sent.players, self._history_columns, max_sessions=self._limits.max_sessions_per_request
         )
         return rows.astype(WIRE_FLOAT32, copy=False).tobytes(), len(rows), dropped_sessions
+
+
+def _request_id_field(request_id: str) -> bytes:
+    encoded = request_id.encode()
+    if len(encoded) < _ONE_BYTE_LENGTH:
+        return b"\n%c%b" % (len(encoded), encoded)
+    return pb.PredictResponse(request_id=request_id).SerializeToString()
 
 
 def parse(message: bytes) -> pb.PredictRequest:

@@ -15,7 +15,7 @@ from inference.contract.errors import PlayfuseError
 from inference.refusals import Closed, Overloaded
 from inference.security.tls import Certificates
 from inference.transport import workers
-from inference.transport.bursts import OVERLOAD_PUSHBACK_MS
+from inference.transport.aside import OVERLOAD_PUSHBACK_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -92,13 +92,13 @@ class GrpcioTransport:
         return self._workers.running
 
     def bind(self, address: str) -> int:
-        """Listen on `host:port`, or `unix:path`; the port.
+        """Listen on `host:port`, or a Unix socket; the port.
 
         Raises:
             PlayfuseError: that cannot be listened on.
         """
         try:
-            if self._certificates is not None and not address.startswith("unix:"):
+            if self._certificates is not None and not address.startswith("unix"):
                 return self.server.add_secure_port(address, self._certificates.credentials())
             return self.server.add_insecure_port(address)
         except RuntimeError as error:
@@ -216,6 +216,10 @@ def options(settings: ServerSettings) -> list[tuple[str, int | str]]:
         ("grpc.so_reuseport", int(settings.reuse_port)),
         *aging,
         ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
+        ("grpc.max_concurrent_streams", settings.limits.max_calls_per_connection),
+        # It counts streams that have ended and are not cleared away yet as well: callers that keep to the limit would
+        # be told UNAVAILABLE by the thousand.
+        ("grpc.http.overload_protection", 0),
         # The second is where refusal is certain; between the two it would be by chance.
         ("grpc.max_metadata_size", settings.limits.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", settings.limits.max_metadata_bytes),

@@ -1,7 +1,7 @@
 """The fast transport: pygrpc-native's low-level front for the methods that ask models, grpcio for all else.
 
 The front carries HTTP/2 and gRPC outside Python and hands calls over in bursts (`bursts`). Health, reflection and
-every other method go on to the complete grpcio transport behind it, on a Unix socket in a private folder.
+every other method go on to the complete grpcio transport behind it, on a Unix socket.
 
 For trusted networks: the front speaks no TLS, reads a message as a whole before its size can be looked at (bound the
 process with `max_memory_bytes`), and never ends a connection for its age.
@@ -9,16 +9,14 @@ process with `max_memory_bytes`), and never ends a connection for its age.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import secrets
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pygrpc_native import NativeGrpcFront
 
-from inference.transport.bursts import Bursts
+from inference.transport.bursts import MAX_EVENTS, Bursts
 from inference.transport.grpcio import GrpcioTransport, cannot_listen, until
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from inference.settings import ServerSettings
     from inference.transport.workers import Workers
 
-_MAX_EVENTS: Final = 512
+_MAX_CALLS_BEHIND: Final = 100_000
 _IO_THREADS: Final = 1
 """One beside the thread that runs: on one core two are slower."""
 _QUIET_SECONDS: Final = 0.05
@@ -71,9 +69,10 @@ class NativeTransport:
         self._answering = answering
         self._workers = pool
         self._limits = settings.limits
-        self._behind = GrpcioTransport(methods, self._scoring, answering, pool, settings, interceptors)
+        self._behind = GrpcioTransport(
+            methods, self._scoring, answering, pool, _for_one_connection(settings), interceptors
+        )
         self._thread = threading.Thread(target=self._serve, name="native", daemon=True)
-        self._folder = ""
         self._front: NativeGrpcFront
         self._bursts: Bursts
 
@@ -106,16 +105,17 @@ class NativeTransport:
                 io_threads=_IO_THREADS,
                 call_details=True,
                 metrics=True,
+                max_concurrent_streams=self._limits.max_calls_per_connection,
                 max_metadata_size=self._limits.max_metadata_bytes,
                 reuse_port=self._reuse_port,
             )
         except OSError as error:
             raise cannot_listen(address) from error
         self._bursts = Bursts(self._front, self._scoring, self._answering, self._workers, self._limits, self._access)
-        self._folder = tempfile.mkdtemp(prefix="playfuse-")
-        path = str(Path(self._folder) / "grpcio.sock")
-        self._behind.bind(f"unix:{path}")
-        self._front.set_fallback(path)
+        # An abstract socket (unix(7)) goes with the process, however it ends. Who reaches it could reach the port.
+        name = f"playfuse-{secrets.token_hex(16)}"
+        self._behind.bind(f"unix-abstract:{name}")
+        self._front.set_fallback(f"\0{name}")
         return self._front.bound_port
 
     def start(self) -> None:
@@ -145,11 +145,16 @@ class NativeTransport:
         self._front.close()
         if self._thread.is_alive():
             self._thread.join()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _serve(self) -> None:
         front, bursts = self._front, self._bursts
-        while (events := front.recv_batch_details(_MAX_EVENTS, 0 if bursts.waiting_rows else None)) is not None:
+        while True:
+            if bursts.waiting_rows:
+                events = front.recv_batch_details(bursts.max_newcomers, 0)
+            else:
+                events = front.recv_batch_details(MAX_EVENTS)
+            if events is None:
+                return
             if events:
                 bursts.take_in(events)
             bursts.run_next()
@@ -171,3 +176,9 @@ class NativeTransport:
             time.sleep(_POLL_SECONDS)
             if self._bursts.held != held:
                 quiet_since, held = time.monotonic(), self._bursts.held
+
+
+def _for_one_connection(settings: ServerSettings) -> ServerSettings:
+    """For a transport whose only caller is the front, on behalf of everybody."""
+    limits = settings.limits.model_copy(update={"max_calls_per_connection": _MAX_CALLS_BEHIND})
+    return settings.model_copy(update={"limits": limits})

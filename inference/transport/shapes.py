@@ -7,11 +7,14 @@ behaviours.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inference.calls import Asked
-from inference.core import Request
+from inference.calls import Asked, new_asked
+from inference.core import Priority, new_request
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
+
+if TYPE_CHECKING:
+    from inference.models import ServedModel
 
 _MAX_SIZES: Final = 1_024
 _MAX_SHAPES_OF_A_SIZE: Final = 4
@@ -27,8 +30,13 @@ class _Shape(NamedTuple):
     before: bytes
     head: bytes
     tail: bytes
-    asked: Asked
-    max_request_id_bytes: int
+    model: ServedModel
+    rows: int
+    columns: tuple[int, ...] | None
+    nan_is_missing: bool
+    priority: Priority
+    form: object
+    timeout_seconds: float
 
 
 class ShapeStore:
@@ -50,38 +58,49 @@ class ShapeStore:
         """What a message asks, if its shape is known."""
         begin, end = self.id_field(message)
         for shape in self._by_size.get(len(message) - end + begin, ()):
-            before, head, tail, (model, asked, timeout_seconds), max_request_id_bytes = shape
+            before, head, tail, model, rows, columns, nan_is_missing, priority, form, timeout_seconds = shape
+            first = end + len(head)
             if (
-                len(before) == begin
-                and message.startswith(head, end)
+                message[end:first] == head
+                and (not tail or message.endswith(tail))
+                and len(before) == begin
                 and message.startswith(before)
-                and message.endswith(tail)
             ):
                 break
         else:
             return None
         request_id = ""
         if begin != end:
-            if end - begin - 2 > max_request_id_bytes:  # the parser has a word for it, and for what is no text
+            if (
+                end - begin - 2 > model.codec.max_request_id_bytes
+            ):  # the parser has a word for it, and for what is no text
                 return None
             try:
                 request_id = message[begin + 2 : end].decode()
             except UnicodeDecodeError:
                 return None
-        values = message[end + len(head) : len(message) - len(tail)]
-        return Asked(
-            model,
-            Request(values, asked.rows, asked.columns, asked.nan_is_missing, request_id, 0, asked.priority, asked.form),
-            timeout_seconds,
-        )
+        values = message[first : len(message) - len(tail)] if tail else message[first:]
+        request = new_request((values, rows, columns, nan_is_missing, request_id, 0, priority, form))
+        return new_asked((model, request, timeout_seconds))
 
     def remember(self, before: bytes, head: bytes, tail: bytes, asked: Asked) -> None:
         """Keep a shape, of which `asked` is one example."""
         if len(self._by_size) >= _MAX_SIZES:
             self._by_size.clear()
         size = len(before) + len(head) + len(asked.request.values) + len(tail)
-        example = asked._replace(request=asked.request._replace(values=b"", request_id=""))
-        shape = _Shape(before, head, tail, example, asked.model.codec.max_request_id_bytes)
+        model, request, timeout_seconds = asked
+        shape = _Shape(
+            before,
+            head,
+            tail,
+            model,
+            request.rows,
+            request.columns,
+            request.nan_is_missing,
+            request.priority,
+            request.form,
+            timeout_seconds,
+        )
         others = self._by_size.get(size, ())
         self._by_size[size] = (shape, *others[: _MAX_SHAPES_OF_A_SIZE - 1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -64,6 +65,16 @@ def test_it_says_what_it_serves(server: ServerProcess) -> None:
     said = server.log.read_text()
     for part in ("testnet 1", server.address, server.metrics_url, "churn_7d", "energy", "ready"):
         assert part in said
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_its_memory_can_be_bounded(tmp_path: Path, transport: str) -> None:
+    bound = 4 * 1024**3
+    arguments = ("--transport", transport, "--max-memory-bytes", str(bound))
+    with running_server(tmp_path, *arguments) as server, Client(server.address, timeout_seconds=30) as client:
+        assert resource.prlimit(server.pid, resource.RLIMIT_AS)[0] == bound
+        assert psutil.Process(server.pid).memory_info().vms < bound
+        assert client.predict(features={"sessions_7d": [1.0]}).values.shape[0] == 1
 
 
 def test_it_is_healthy_and_reflects(server: ServerProcess) -> None:

@@ -12,15 +12,17 @@ from inference.configuration import keys
 from inference.contract import artifact as artifacts
 from inference.contract.errors import InvalidRequest, PlayfuseError
 from inference.contract.features import FEATURE_NAMES
+from inference.core import Core, Priority, Request
 from inference.security.tokens import Role, mint
 from inference.serve_command import SETTINGS, demo_artifact
 from tests.support.artifacts import write_artifact
 from tests.support.serving import served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from inference.batching import Answer
     from inference.server import Server
 
 
@@ -122,6 +124,21 @@ def test_a_token_comes_from_the_environment_or_the_flag(tmp_path: Path, monkeypa
             asked(server, "--feature", "sessions_7d=3")
         monkeypatch.setenv("PLAYFUSE_CLIENT_TOKEN", secret)
         assert asked(server, "--feature", "sessions_7d=3")
+
+
+@pytest.mark.parametrize("priority", ["live", "prefetch", "analytics"])
+def test_predict_says_what_the_answer_is_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, priority: str) -> None:
+    seen: list[Priority] = []
+    predict = Core.predict
+
+    def watched(core: Core, requests: Sequence[Request]) -> list[Answer]:
+        seen.extend(request.priority for request in requests)
+        return predict(core, requests)
+
+    monkeypatch.setattr(Core, "predict", watched)
+    with served(tmp_path / "a") as server:
+        assert asked(server, "--feature", "sessions_7d=3", "--priority", priority)
+    assert [one.name.partition("_")[0].lower() for one in seen] == [priority]
 
 
 @pytest.mark.parametrize("option", ["host", "metrics-host"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,7 +55,7 @@ def start(artifact: Path, transport: str, **options: Any) -> Server:
 class Scene:
     """A server, and a gate before its engine."""
 
-    def __init__(self, artifact: Path, transport: str, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, artifact: Path, transport: str, patch: pytest.MonkeyPatch, **options: Any) -> None:
         self.open = threading.Event()
         self.open.set()
         self.runs: list[list[Priority]] = []
@@ -69,7 +70,7 @@ class Scene:
             return cast("list[Any]", predict(core, requests))
 
         patch.setattr(Core, "predict", gated)
-        self.server = start(artifact, transport)
+        self.server = start(artifact, transport, **options)
         self.channel = grpc.insecure_channel(self.server.address, options=[("grpc.enable_retries", 0)])
         self.stub = PlayerBehaviorStub(self.channel)
         self.ask(1)  # the shape is known from here on: native runs it on its own thread
@@ -240,6 +241,19 @@ def test_a_full_queue_pushes_back_and_the_accepted_are_answered(scene: Scene) ->
     assert answered >= 4
 
 
+@TRANSPORTS
+def test_callers_hold_back_more_calls_than_a_connection_may_have(
+    artifact: Path, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(artifact, transport, monkeypatch, limits=Limits(max_calls_per_connection=3))
+    futures = [scene.hold(), *(scene.send(request_id=str(number)) for number in range(12))]
+    scene.open.set()
+    assert [future.result(PATIENCE_SECONDS).rows for future in futures] == [1] * 13
+    assert max(map(len, scene.runs)) <= 3
+    assert len(scene.runs) >= 5
+    scene.close()
+
+
 @pytest.mark.parametrize("priority", [*pb.Priority.values()])
 def test_every_priority_is_accepted(scene: Scene, priority: int) -> None:
     assert scene.ask(priority=priority).rows == 1
@@ -260,6 +274,19 @@ def test_health_reflection_and_the_description_are_there(scene: Scene) -> None:
     assert SERVICE in ProtoReflectionDescriptorDatabase(scene.channel).get_services()
     described = scene.stub.DescribeModel(pb.DescribeModelRequest(), timeout=PATIENCE_SECONDS)
     assert list(described.features) == list(FEATURE_NAMES)
+
+
+@TRANSPORTS
+def test_nothing_is_left_on_disk_by_a_server_that_is_killed(
+    artifact: Path, transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    server = start(artifact, transport)
+    with grpc.insecure_channel(server.address) as channel:
+        described = PlayerBehaviorStub(channel).DescribeModel(pb.DescribeModelRequest(), timeout=PATIENCE_SECONDS)
+    assert list(described.features) == list(FEATURE_NAMES)
+    assert list(tmp_path.iterdir()) == []  # while it runs, so that nothing depends on how it ends
+    assert server.drain()
 
 
 @TRANSPORTS
