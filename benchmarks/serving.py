@@ -34,6 +34,7 @@ from inference import engine as engines
 from inference.cli import demo_artifact
 from inference.console import console
 from inference.services.player_behavior import SERVICE
+from inference.settings import Limits
 from playfuse import server_process
 from playfuse.demo.metrics import Scrape
 
@@ -56,7 +57,9 @@ CASES: Final = {
 TRANSPORTS: Final = {"native": 4, "grpcio": 1}
 """Name → how many times as many requests a turn is long: the faster the transport, the more it takes to tell."""
 TURNS: Final = 5
-OVERLOAD: Final = Load(16, 64)
+OVERLOAD: Final = Load(16, Limits().max_calls_per_connection)
+"""No more streams than the server allows: h2load would open them before it has heard of that, and count what is refused
+as a failure, where gRPC libraries wait for the server's word or try again unasked."""
 OVERLOAD_TIMES: Final = 3.0
 STARTS: Final = 5
 CALLERS: Final = 64
