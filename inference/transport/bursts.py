@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 MAX_EVENTS: Final = 512
 """Taken in at once."""
-_MIN_EVENTS: Final = 8
 _SMOOTHING: Final = 0.1
 _PASSED: Final = "the deadline passed while the request waited for the engine"
 _GONE: Final = "the caller cancelled while the request waited for the engine"
@@ -108,10 +107,10 @@ class Bursts:
     def max_newcomers(self) -> int:
         """How many events to take in before the next run.
 
-        To take in and refuse a call costs half of what it costs to answer one. So once there is no room, few more are
+        To take in and refuse a call costs half of what it costs to answer one. So once there is no room, one more is
         taken in than were answered; the others wait, their number bounded by `max_calls_per_connection`.
         """
-        return min(MAX_EVENTS, max(_MIN_EVENTS, self._last_calls * 9 // 8)) if self._is_full else MAX_EVENTS
+        return min(MAX_EVENTS, self._last_calls + 1) if self._is_full else MAX_EVENTS
 
     def hold_new(self) -> None:
         """From now on leave the calls that come without an answer: the transport ends them when it closes."""
