@@ -262,6 +262,7 @@ class Fleet:
             if self._successor.ready_since_seconds is None:
                 return
             former = self._serving.get(self._successor.number)
+            self._start_at_seconds.pop(self._successor.number, None)  # where that one has died: this one is its restart
             self._serving[self._successor.number] = self._successor
             self._successor = None
             if former is not None:
