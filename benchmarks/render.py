@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import tables
+from benchmarks import serving_tables, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +26,10 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     "fusion": ("fusion.json", tables.fusion),
     "baselines": ("baselines.json", tables.baselines),
     "methods": ("methods.json", tables.methods),
-    "peers": ("peers.json", tables.peers),
-    "serving": ("serving.json", tables.serving),
-    "swaps": ("swaps.json", tables.swaps),
-    "connections": ("connections.json", tables.connections),
+    "peers": ("peers.json", serving_tables.peers),
+    "serving": ("serving.json", serving_tables.serving),
+    "swaps": ("swaps.json", serving_tables.swaps),
+    "connections": ("connections.json", serving_tables.connections),
     "telemetry": ("telemetry.json", tables.telemetry),
 }
 """Marker → file of results, and the text made from it."""

@@ -1,0 +1,153 @@
+"""Results of what is measured on running servers → Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.markdown import table
+
+if TYPE_CHECKING:
+    pass
+
+
+def serving(results: dict[str, Any]) -> str:
+    """Each transport beside its bare echo, then what was checked on the way."""
+    if "transports" not in results:  # measured before there were two
+        results = {**results, "transports": {"grpcio": results}}
+    model, start = results["model"], results["start"]
+    intro = (
+        f"The whole server with the {model['name']} model ({model['features']} features, {model['behaviours']} "
+        f"behaviours, {model['bytes']:,} bytes) beside a server that only echoes, on the same transport with the same "
+        f"options and message sizes; server on one core, client on the other; {results['machine']}; medians of turns. "
+        f"CPU per request: echo / playfuse. Start to ready {start['ready_seconds']:.2f} s, resident "
+        f"{start['resident_mib']:.0f} MiB."
+    )
+    parts = [intro]
+    for name, measured in results["transports"].items():
+        parts += [f"**{name}**", _served_beside_echo(measured["cases"]), _served_checked(measured)]
+    return "\n\n".join(parts)
+
+
+def _served_beside_echo(cases: dict[str, Any]) -> str:
+    rows = [
+        (
+            name,
+            f"{case['echo']['requests_per_second']:,.0f}",
+            f"{case['playfuse']['requests_per_second']:,.0f}",
+            f"**{case['throughput_ratio']:.2f}**",
+            f"{case['echo']['p50_ms']:.2f} / {case['echo']['p99_ms']:.2f}",
+            f"{case['playfuse']['p50_ms']:.2f} / {case['playfuse']['p99_ms']:.2f}",
+            f"{case['echo']['cpu_us_per_request']:.0f} / {case['playfuse']['cpu_us_per_request']:.0f}",
+        )
+        for name, case in cases.items()
+    ]
+    header = ("load", "echo, requests/s", "playfuse", "ratio", "echo p50 / p99 ms", "playfuse p50 / p99 ms", "CPU µs")
+    return table(header, rows)
+
+
+def _served_checked(measured: dict[str, Any]) -> str:
+    half, identity, sigterm = measured["half_load"], measured["identity"], measured["sigterm"]
+    lines = [
+        f"- 64 players per request at half of the peak load: p50 {half['p50_ms']:.2f} ms, p99 {half['p99_ms']:.2f} ms, "
+        f"{half['p99_over_p50']:.1f} times as long.",
+        f"- {identity['requests']:,} requests of 1 to 64 players from {identity['threads']} threads, checked by value: "
+        f"{identity['wrong']} wrong; resident after the load {measured['resident_mib_after_load']:.0f} MiB.",
+        f"- SIGTERM under load: {sigterm['answered']:,} calls answered, {sigterm['told_to_go_elsewhere']} late ones "
+        f"told UNAVAILABLE, {sigterm['lost']} lost, exit code {sigterm['exit_code']}.",
+    ]
+    if over := measured.get("overload"):
+        lines.append(
+            f"- {over['offered_per_second']:,.0f} requests/s offered, three times the peak: answered "
+            f"{over['goodput_over_peak']:.0%} of the peak, p99 {over['p99_ms']:.0f} ms, memory "
+            f"{over['resident_growth_mib']:+.0f} MiB."
+        )
+    return "\n".join(lines)
+
+
+def swaps(results: dict[str, Any]) -> str:
+    """What callers heard and what the server held while versions were swapped."""
+    before, after = results["before"], results["after"]
+    peace, swapping = results["latency_in_peace_ms"], results["latency_ms"]
+    failed = sum(results["failed"].values())
+    rows = [
+        ("calls while swapping, on all versions", f"{results['calls']:,}"),
+        ("failed / answered with other values than the named version's", f"**{failed}** / **{results['wrong']}**"),
+        ("one change, read to live: median / longest", f"{_ms(results['swap_ms'], 'median', 'largest')} ms"),
+        ("p50 / p99 of calls while swapping without a pause", f"{_ms(swapping, 'p50', 'p99')} ms"),
+        ("p50 / p99 of the same calls in peace", f"{_ms(peace, 'p50', 'p99')} ms"),
+        *(
+            (f"{label}, before → after", f"{before[key] / unit:,.{digits}f} → {after[key] / unit:,.{digits}f}")
+            for label, key, unit, digits in (
+                ("resident MiB", "resident_bytes", 2**20, 1),
+                ("threads", "threads", 1, 0),
+                ("file descriptors", "descriptors", 1, 0),
+            )
+        ),
+        (
+            "resident MiB after each tenth of the swaps",
+            ", ".join(f"{value / 2**20:.0f}" for value in results["resident_bytes_on_the_way"]),
+        ),
+    ]
+    intro = f"{results['swaps']} swaps under {results['callers']} callers in closed loops; {results['machine']}."
+    return f"{intro}\n\n{table(('what', 'measured'), rows)}"
+
+
+def _ms(times: dict[str, float], one: str, other: str) -> str:
+    return f"{times[one]:.1f} / {times[other]:.1f}"
+
+
+def peers(results: dict[str, Any]) -> str:
+    """The users' job in playfuse and in other servers, one table per kind of job."""
+    parts = [
+        f"Eight behaviours; server on one core, client on the other; medians of {results['repeats']} turns; "
+        f"{results['machine']}. A prediction is one behaviour of one player. "
+        "Last column: how many times the jobs playfuse does per second, and how many times its CPU time the job takes."
+    ]
+    for name, case in results["cases"].items():
+        rows = [
+            (
+                one["title"],
+                one["setting"],
+                f"{one['jobs_per_second']:,.0f}",
+                f"{one['jobs_per_second'] * case['players'] * len(results['teachers_bytes']):,.0f}",
+                f"{one['cpu_us_per_job']:,.0f}",
+                f"{one['resident_mib']:,.0f}",
+                f"**{one['playfuse_jobs_ratio']:.1f}** / {one['playfuse_cpu_ratio']:.1f}",
+            )
+            for one in case["servers"].values()
+        ]
+        header = ("", "setting", "jobs/s", "predictions/s", "CPU µs per job", "MiB", "playfuse ahead: jobs/s / CPU")
+        parts += [f"### {name.capitalize()}, {case['jobs_under_way']} jobs under way", table(header, rows)]
+    return "\n\n".join(parts)
+
+
+def connections(results: dict[str, Any]) -> str:
+    """What holding many connections costs."""
+    header = (
+        "",
+        "idle, held",
+        "active",
+        "calls, failed",
+        "p50 / p99 ms",
+        "resident MB, before",
+        "with all",
+        "open files",
+    )
+    rows = [
+        (
+            name,
+            f"{case['idle']:,}, {case['idle_held']:,}",
+            f"{case['active']:,}",
+            f"{case['calls']:,}, {case['failed']:,}",
+            f"{case['p50_ms']:.2f} / {case['p99_ms']:.2f}",
+            f"{case['resident_mb_before']:.0f}",
+            f"{case['resident_mb_with_all']:.0f}",
+            f"{case['open_files']:,}",
+        )
+        for name, case in results["cases"].items()
+    ]
+    intro = (
+        f"One player per call, eight callers in a closed loop that go round over the active connections; "
+        f"{results['machine']}, client and server together on it. Held: an HTTP/2 ping was answered in the end."
+    )
+    return f"{intro}\n\n{table(header, rows)}"
