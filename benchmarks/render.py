@@ -26,6 +26,7 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     "fusion": ("fusion.json", tables.fusion),
     "baselines": ("baselines.json", tables.baselines),
     "methods": ("methods.json", tables.methods),
+    "peers-summary": ("peers.json", serving_tables.peers_summary),
     "peers": ("peers.json", serving_tables.peers),
     "serving": ("serving.json", serving_tables.serving),
     "swaps": ("swaps.json", serving_tables.swaps),

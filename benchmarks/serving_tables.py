@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.markdown import table
-
-if TYPE_CHECKING:
-    pass
 
 
 def serving(results: dict[str, Any]) -> str:
@@ -119,6 +116,22 @@ def peers(results: dict[str, Any]) -> str:
         header = ("", "setting", "jobs/s", "predictions/s", "CPU µs per job", "MiB", "playfuse ahead: jobs/s / CPU")
         parts += [f"### {name.capitalize()}, {case['jobs_under_way']} jobs under way", table(header, rows)]
     return "\n\n".join(parts)
+
+
+def peers_summary(results: dict[str, Any]) -> str:
+    """The same in a glance: jobs per second of every server, and how far playfuse is ahead."""
+    cases = results["cases"]
+    servers = {name: one["title"] for case in cases.values() for name, one in case["servers"].items()}
+
+    def of(name: str, case: dict[str, Any]) -> str:
+        one = case["servers"].get(name)
+        if one is None:
+            return ""
+        ratio = one["playfuse_jobs_ratio"]
+        return f"{one['jobs_per_second']:,.0f}" + (f" (1/{ratio:.3g})" if ratio != 1.0 else "")
+
+    rows = [(title, *(of(name, case) for case in cases.values())) for name, title in servers.items()]
+    return table(("jobs per second and core: eight behaviours", *cases), rows)
 
 
 def connections(results: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmarks import tables
+from benchmarks import serving_tables, tables
 from benchmarks.render import NOT_MEASURED, RESULTS, ROOT, SECTIONS, documents, rendered
 
 if TYPE_CHECKING:
@@ -148,3 +148,11 @@ def test_of_each_pair_of_families_the_best_combination_stands_out() -> None:
     }
     shown = tables.methods({"game": "outriders", "machine": "one", "rows": rows})
     assert re.findall(r"\*\*(.*?)\*\*", shown) == ["ahead", "other"]
+
+
+def test_other_servers_are_summed_up_in_a_glance() -> None:
+    one = {"jobs_per_second": 12_000.4, "playfuse_jobs_ratio": 1.0, "title": "ours"}
+    other = {"jobs_per_second": 1_200.0, "playfuse_jobs_ratio": 10.0, "title": "theirs"}
+    cases = {"lobbies": {"servers": {"playfuse": one, "x": other}}, "single": {"servers": {"playfuse": one}}}
+    shown = serving_tables.peers_summary({"cases": cases}).splitlines()
+    assert shown[2:] == ["| ours | 12,000 | 12,000 |", "| theirs | 1,200 (1/10) |  |"]
