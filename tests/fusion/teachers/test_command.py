@@ -104,7 +104,10 @@ def test_a_table_is_told_what_is_left_out_and_sequences_are_refused(tmp_path: Pa
 
 
 def interrupted(process: subprocess.Popen[bytes]) -> bytes:
-    """What a process says of Ctrl-C. Where Python lets no exception out (a callback of C, say) it is lost: press again."""
+    """What a process says of Ctrl-C.
+
+    Where Python lets no exception out (of a callback of C, say) an interrupt is lost: it is pressed again.
+    """
     try:
         for _ in range(6):
             process.send_signal(signal.SIGINT)
