@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 import sys
 from typing import TYPE_CHECKING, Final
@@ -46,6 +48,9 @@ def print_next(said: str, *commands: Sequence[object]) -> None:
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     """Run a command line; a `PlayfuseError` becomes a message and exit code 2, never a traceback.
 
+    What is printed may meet a full disk, which is told like any other fault, or a reader who has gone, as `head` does
+    when it has seen enough: nobody is left to be told.
+
     Args:
         app: the application.
         arguments: what follows the program's name; by default those of this process.
@@ -54,7 +59,21 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
         SystemExit: always, with the exit code.
     """
     try:
-        app(args=arguments)
+        try:
+            app(args=arguments)
+        finally:
+            sys.stdout.flush()
     except PlayfuseError as error:
         print_fault(error)
+        sys.exit(USER_FAULT_EXIT_CODE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EPIPE) or error.filename is not None:
+            raise
+        # Python writes what it still holds when it ends, and would fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.ENOSPC:
+            fix = "Free some space, or send the output elsewhere."
+            print_fault(
+                PlayfuseError("standard output", got=error.strerror, expected="room for what is printed", fix=fix)
+            )
         sys.exit(USER_FAULT_EXIT_CODE)

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import typer
 
@@ -39,3 +43,43 @@ def test_a_wrong_option_is_a_users_fault_too(capsys: pytest.CaptureFixture[str])
         run(app, ["--wrnog"])
     assert caught.value.code == USER_FAULT_EXIT_CODE
     assert "wrnog" in capsys.readouterr().err
+
+
+PRINTS = """
+import typer
+from inference.console import console, run
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+@app.command()
+def work(lines: int, rich: bool = False) -> None:
+    for line in range(lines):
+        console.print(line) if rich else typer.echo(line)
+
+run(app)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("arguments", [["1"], ["1", "--rich"], ["100000"]], ids=["little", "rich", "much"])
+@pytest.mark.parametrize(("output", "said"), [("/dev/full", "error standard output"), ("pipe", "")])
+def test_output_that_nobody_can_take_is_no_traceback(
+    tmp_path: Path, arguments: list[str], output: str, said: str
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PRINTS)
+    command = [sys.executable, str(program), *arguments]
+    if output == "pipe":
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.close()
+        errors = process.communicate(timeout=60)[1]
+    else:
+        with Path(output).open("w") as full:
+            process = subprocess.Popen(command, stdout=full, stderr=subprocess.PIPE, text=True)
+            errors = process.communicate(timeout=60)[1]
+    assert process.returncode != 0
+    assert errors.startswith(said)
+    assert bool(errors) == bool(said)
+    assert "Traceback" not in errors
+    assert "ignored" not in errors
