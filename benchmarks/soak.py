@@ -1,4 +1,4 @@
-"""Mixed load for a long time: `python -m benchmarks.soak --minutes 20`, results in `benchmarks/results/soak.json`.
+"""Mixed load for a long time: `python -m benchmarks.soak [native] [grpcio]`, results in `benchmarks/results/soak.json`.
 
 Callers in threads send lobbies and single players of all three priorities, some with session histories, some faulty,
 some with deadlines that cannot be met, and look at what they get. Meanwhile the server's memory, threads and file
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -16,25 +17,33 @@ import threading
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+# Before gRPC is imported: callers in a hurry are disconnected time and again, as is meant, and it logs each time.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import numpy as np
 import psutil
 
+from fusion.progress import stages
 from inference import engine as engines
 from inference.cli import demo_artifact
 from inference.client import CallFailed, Client, History
 from inference.console import console
+from inference.contract.errors import PlayfuseError
 from inference.core import Priority
 from playfuse import server_process
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from inference.engine import Engine
+    from playfuse.server_process import ServerProcess
 
 RESULTS: Final = Path(__file__).parent / "results" / "soak.json"
+TRANSPORTS: Final = ("native", "grpcio")
 CALLERS: Final = 12
 SAMPLES: Final = 240
 MAX_GROWTH_MIB: Final = 4.0
@@ -118,56 +127,77 @@ def _caller(address: str, engine: Engine, stop: threading.Event, ended: Counter[
     ended.update(mine)
 
 
-def soak(artifact: Path, transport: str, seconds: float) -> dict[str, Any]:
-    """Load one server for so long."""
+def soak(
+    artifact: Path, transport: str, seconds: float, told: Callable[[float, str], None] = lambda done, note: None
+) -> dict[str, Any]:
+    """Load one server for so long.
+
+    Raises:
+        PlayfuseError: the server has ended.
+    """
     _, engine = engines.load(artifact)
     ended: Counter[str] = Counter()
     stop = threading.Event()
     with tempfile.TemporaryDirectory() as folder:
         server = server_process.start([str(artifact), "--transport", transport], Path(folder) / "server.log")
+        callers = [
+            threading.Thread(target=_caller, args=(server.address, engine, stop, ended, seed))
+            for seed in range(CALLERS)
+        ]
         try:
-            callers = [
-                threading.Thread(target=_caller, args=(server.address, engine, stop, ended, seed))
-                for seed in range(CALLERS)
-            ]
             for caller in callers:
                 caller.start()
             samples = []
-            process = psutil.Process(server.pid)
-            for _ in range(SAMPLES):
+            for number in range(SAMPLES):
                 time.sleep(seconds / SAMPLES)
-                with process.oneshot():
-                    resident = process.memory_info().rss / 2**20
-                    samples.append(Sample(resident, process.num_threads(), process.num_fds()))
+                samples.append(_sample(server))
+                told((number + 1) / SAMPLES, f"{samples[-1].resident_mib:.1f} MiB")
+        finally:
             stop.set()
             for caller in callers:
                 caller.join()
-        finally:
-            stop.set()
             code = server.stop()
     judged = verdict(samples, ended)
     return {
-        "transport": transport,
         "minutes": seconds / 60,
         "calls": dict(ended),
         "exit_code": code,
         "first": asdict(samples[0]),
+        "middle": asdict(samples[len(samples) // 2]),
         "last": asdict(samples[-1]),
         "verdict": asdict(judged),
     }
 
 
+def _sample(server: ServerProcess) -> Sample:
+    process = psutil.Process(server.pid)
+    try:
+        with process.oneshot():
+            return Sample(process.memory_info().rss / 2**20, process.num_threads(), process.num_fds())
+    except psutil.Error as error:
+        said = server.log.read_text()[-2_000:]
+        raise PlayfuseError("the server", got=f"its end; it said:\n{said}", expected="a server that holds") from error
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Load a server for long and look for what grows.")
-    parser.add_argument("artifact", nargs="?", type=Path, default=demo_artifact(), help="default: the demo model")
-    parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--transport", choices=["native", "grpcio"], default="native")
+    parser.add_argument("transports", nargs="*", default=list(TRANSPORTS), metavar="TRANSPORT", help="default: both")
+    parser.add_argument("--artifact", type=Path, default=demo_artifact(), help="default: the demo model")
+    parser.add_argument("--minutes", type=float, default=20.0, help="for each transport")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    result = soak(arguments.artifact, arguments.transport, 60 * arguments.minutes)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    console.print(result["verdict"])
-    if not result["verdict"]["steady"] or result["exit_code"]:
+    if unknown := set(arguments.transports) - set(TRANSPORTS):
+        parser.error(f"no such transport: {', '.join(sorted(unknown))}; there are {', '.join(TRANSPORTS)}")
+    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    with stages() as told:
+        for transport in arguments.transports:
+            results[transport] = soak(
+                arguments.artifact, transport, 60 * arguments.minutes, partial(told, f"soak, {transport}")
+            )
+            arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    done = [results[transport] for transport in arguments.transports]
+    console.print({transport: results[transport]["verdict"] for transport in arguments.transports})
+    if not all(result["verdict"]["steady"] and result["exit_code"] == 0 for result in done):
         sys.exit(1)
 
 
