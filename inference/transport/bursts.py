@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
@@ -22,6 +23,7 @@ from inference.transport.front import CALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from inference.batching import Answer
     from inference.calls import Answering, Metadata, ScoringMethod, Status
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 MAX_EVENTS: Final = 512
 """Taken in at once."""
+_ALONE: Final = nullcontext()
+"""A reply alone leaves at once."""
 _SMOOTHING: Final = 0.1
 _PASSED: Final = "the deadline passed while the request waited for the engine"
 _GONE: Final = "the caller cancelled while the request waited for the engine"
@@ -65,6 +69,7 @@ class Bursts:
         pool: the calling threads.
         limits: of messages and of the queue.
         access: who may call what; none where nobody is asked for a token.
+        handing_over: entered while the replies of several calls are handed to the front.
     """
 
     def __init__(
@@ -75,8 +80,10 @@ class Bursts:
         pool: Workers,
         limits: Limits,
         access: Access | None = None,
+        handing_over: AbstractContextManager[object] = _ALONE,
     ) -> None:
         self._access = access
+        self._handing_over = handing_over
         self._front = front
         self._methods = methods
         self._answering = answering
@@ -265,17 +272,18 @@ class Bursts:
     def _answer(self, model: ServedModel, jobs: Sequence[_Job], answers: Sequence[Answer]) -> None:
         respond = self._front.respond
         answered = []
-        for job, answer in zip(jobs, answers, strict=True):
-            if isinstance(answer, InvalidRequest):
-                self._refuse((job,), answer)
-                continue
-            try:
-                reply = job[1].encode(model, answer)
-            except Exception as error:
-                self._refuse((job,), error)
-                continue
-            respond(job[0], reply)
-            answered.append(job)
+        with self._handing_over if len(jobs) > 1 else _ALONE:
+            for job, answer in zip(jobs, answers, strict=True):
+                if isinstance(answer, InvalidRequest):
+                    self._refuse((job,), answer)
+                    continue
+                try:
+                    reply = job[1].encode(model, answer)
+                except Exception as error:
+                    self._refuse((job,), error)
+                    continue
+                respond(job[0], reply)
+                answered.append(job)
         now = time.monotonic()
         methods = {job[1] for job in answered}
         for method in methods:

@@ -18,6 +18,7 @@ from pygrpc_native import NativeGrpcFront
 
 from inference.transport.bursts import MAX_EVENTS, Bursts
 from inference.transport.grpcio import GrpcioTransport, cannot_listen, until
+from inference.transport.handover import handover
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _MAX_CALLS_BEHIND: Final = 100_000
 _IO_THREADS: Final = 1
 """One beside the thread that runs: on one core two are slower."""
+_IO_THREAD_NAME: Final = "grpc-native-io"
 _QUIET_SECONDS: Final = 0.05
 _MAX_HOLD_SECONDS: Final = 0.5
 _FLUSH_SECONDS: Final = 1.0
@@ -111,7 +113,15 @@ class NativeTransport:
             )
         except OSError as error:
             raise cannot_listen(address) from error
-        self._bursts = Bursts(self._front, self._scoring, self._answering, self._workers, self._limits, self._access)
+        self._bursts = Bursts(
+            self._front,
+            self._scoring,
+            self._answering,
+            self._workers,
+            self._limits,
+            self._access,
+            handover(_IO_THREAD_NAME),
+        )
         # An abstract socket (unix(7)) goes with the process, however it ends. Who reaches it could reach the port.
         name = f"playfuse-{secrets.token_hex(16)}"
         self._behind.bind(f"unix-abstract:{name}")

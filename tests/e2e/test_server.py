@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -196,15 +197,32 @@ class Mixed:
         return "right" if right else f"{number}: another's values"
 
 
-def test_ten_thousand_mixed_requests_from_64_threads_each_get_their_own_answer(server: ServerProcess) -> None:
-    count, threads = 10_000, 64
-    mixed = Mixed(count)
+def not_right(address: str, mixed: Mixed, count: int) -> list[str]:
+    """What was wrong with the answers to mixed requests from 64 threads."""
     # Were two players' answers alike, a mix-up would go unseen.
     assert len(np.unique(mixed.expected.round(5), axis=0)) > 0.99 * len(mixed.expected)
-    with ThreadPoolExecutor(threads) as pool, grpc.insecure_channel(server.address) as channel:
+    with ThreadPoolExecutor(64) as pool, grpc.insecure_channel(address) as channel:
         stub = PlayerBehaviorStub(channel)
         outcomes = list(pool.map(lambda number: mixed.check(number, stub), range(count)))
-    assert [outcome for outcome in outcomes if outcome != "right"] == []
+    return [outcome for outcome in outcomes if outcome != "right"]
+
+
+def test_ten_thousand_mixed_requests_from_64_threads_each_get_their_own_answer(server: ServerProcess) -> None:
+    assert not_right(server.address, Mixed(10_000), 10_000) == []
+
+
+def test_so_they_do_from_a_server_that_has_one_core(tmp_path: Path) -> None:
+    cores = os.sched_getaffinity(0)
+    with contextlib.ExitStack() as stack:
+        os.sched_setaffinity(0, {min(cores)})  # which the server inherits
+        try:
+            server = stack.enter_context(running_server(tmp_path, "--transport", "native"))
+        finally:
+            os.sched_setaffinity(0, cores)
+        assert psutil.Process(server.pid).cpu_affinity() == [min(cores)]
+        assert not_right(server.address, Mixed(3_000), 3_000) == []
+        threads = [thread.id for thread in psutil.Process(server.pid).threads()]
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}
 
 
 def test_sigterm_under_load_loses_no_accepted_call(tmp_path: Path) -> None:
