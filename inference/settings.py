@@ -28,7 +28,11 @@ class Limits(BaseModel):
         default=32, ge=1, le=100_000, description="calls under way on one connection; callers hold back what is more"
     )
     max_batch_rows: int = Field(default=2_048, ge=1, description="players the engine scores in one run")
-    max_queue_rows: int = Field(default=8_192, ge=1, description="players that may wait for the engine")
+    max_queue_rows: int = Field(
+        default=32_768,
+        ge=1,
+        description="players that may wait for the engine: 30 ms of a core on the native transport",
+    )
     max_waiting_requests: int = Field(default=512, ge=1, description="accepted calls that may wait for a thread")
     max_wait_seconds: float = Field(
         default=10.0, gt=0, description="deadline of a call whose caller set none, and the cap of those who did"

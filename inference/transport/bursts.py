@@ -299,7 +299,8 @@ class Bursts:
             for call_id in call_ids:
                 self._waiting.pop(call_id, None)
             status = self._answering.refuse(method, jobs[0].arrived_seconds, error, len(call_ids))
-            fronts.refuse(self._front, call_ids, status)
+            with self._handing_over if len(call_ids) > 1 else _ALONE:
+                fronts.refuse(self._front, call_ids, status)
 
     def _fail(self, call_id: int, status: Status) -> None:
         fronts.refuse(self._front, (call_id,), status)

@@ -61,7 +61,7 @@ def test_every_setting_can_be_set_by_the_environment_and_by_the_file(tmp_path: P
 def test_what_larger_requests_need_follows() -> None:
     configuration = load(environment={"PLAYFUSE_LIMITS__MAX_ROWS_PER_REQUEST": "4000"})
     assert of(configuration, "limits.max_batch_rows") == ("limits.max_batch_rows", 4_000, FOLLOWS)
-    assert of(configuration, "limits.max_queue_rows") == ("limits.max_queue_rows", 8_192, DEFAULT)
+    assert of(configuration, "limits.max_queue_rows") == ("limits.max_queue_rows", 32_768, DEFAULT)
 
 
 @pytest.mark.parametrize(
