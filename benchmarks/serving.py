@@ -2,8 +2,9 @@
 
 1. Each transport beside a bare echo on that transport in the same run: the same options, the same message sizes, the
    server on core 0, the client on core 1, taking turns, medians over the turns; and CPU time per request, which
-   tells the same where other work shares the machine.
-2. p99 against p50 at half of the peak load, sent evenly (`paced`); three times the peak.
+   tells the same where other work shares the machine. Load by `h2load`, and once more by grpcio's own client.
+2. p99 against p50 at half of the peak load, sent evenly (`paced`), and of the bare echo at the same; three times the
+   peak.
 3. Start to ready, resident memory; 10,000 requests from 64 threads checked by value; SIGTERM under load.
 """
 
@@ -28,6 +29,7 @@ import grpc
 import numpy as np
 import psutil
 
+from benchmarks import grpc_load
 from benchmarks.callers import outcomes_while_stopping, packed, wrong_replies
 from benchmarks.h2load import Load, send
 from benchmarks.paced import send_evenly
@@ -41,10 +43,19 @@ from playfuse.demo.metrics import Scrape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Protocol
 
     from benchmarks.h2load import Measured
     from inference.engine import Engine
     from playfuse.server_process import ServerProcess
+
+    class Sender(Protocol):
+        """A kind of load."""
+
+        def __call__(self, port: int, message: bytes, requests: int, load: Load, *, core: int) -> Measured:
+            """Send the same message so many times."""
+            ...
+
 
 RESULTS: Final = Path(__file__).parent / "results" / "serving.json"
 SERVER_CORE, CLIENT_CORE = 0, 1
@@ -57,6 +68,8 @@ CASES: Final = {
 """Name → players per request, how they are sent, requests per turn."""
 TRANSPORTS: Final = {"native": 4, "grpcio": 1}
 """Name → how many times as many requests a turn is long: the faster the transport, the more it takes to tell."""
+CLIENT_REQUESTS: Final = 4_000
+"""At most of a turn by grpcio's client, which takes its time."""
 TURNS: Final = 5
 OVERLOAD: Final = Load(16, Limits().max_calls_per_connection)
 """No more streams than the server allows: h2load would open them before it has heard of that, and count what is refused
@@ -113,11 +126,11 @@ def answered_well(server: ServerProcess) -> int:
     return int(ok - seen.total("playfuse_degraded_total"))
 
 
-def turn(port: int, pid: int, message: bytes, requests: int, load: Load) -> dict[str, float]:
+def turn(port: int, pid: int, message: bytes, requests: int, load: Load, sender: Sender = send) -> dict[str, float]:
     """One turn of load on one server, with the CPU time it took."""
     process = psutil.Process(pid)
     before = process.cpu_times()
-    measured: Measured = send(port, message, requests, load, core=CLIENT_CORE)
+    measured = sender(port, message, requests, load, core=CLIENT_CORE)
     after = process.cpu_times()
     cpu_seconds = after.user + after.system - before.user - before.system
     return {**asdict(measured), "cpu_us_per_request": 1e6 * cpu_seconds / requests}
@@ -127,21 +140,40 @@ def beside_the_echo(
     server: ServerProcess, engine: Engine, transport: str, players: int, load: Load, requests: int, turns_wanted: int
 ) -> dict[str, Any]:
     """The real server and the bare one in turns; medians and their ratio."""
-    rows = np.random.default_rng(0).exponential(2.0, size=(players, engine.features)).astype(np.float32)
-    message = packed(rows).SerializeToString()
+    message = of_players(engine, players)
     reply_bytes = _reply_bytes(server, message)
-    turns: dict[str, list[dict[str, float]]] = {"echo": [], "playfuse": []}
     with echo(reply_bytes, transport) as (echo_port, echo_pid):
-        sides = {"echo": (echo_port, echo_pid), "playfuse": (int(server.address.rpartition(":")[2]), server.pid)}
-        for port, pid in sides.values():
-            turn(port, pid, message, requests // 4, load)
-        for number in range(turns_wanted):
-            for side in sorted(sides, reverse=bool(number % 2)):
-                port, pid = sides[side]
-                before = answered_well(server)
-                turns[side].append(turn(port, pid, message, requests, load))
-                expected = requests if side == "playfuse" else 0
-                assert answered_well(server) - before == expected, "requests were refused or degraded"
+        sides = {"echo": (echo_port, echo_pid), "playfuse": (_port(server), server.pid)}
+        measured = _in_turns(sides, server, message, requests, load, turns_wanted, send)
+        fewer = min(requests, CLIENT_REQUESTS)
+        return {
+            "request_bytes": len(message),
+            "reply_bytes": reply_bytes,
+            **measured,
+            "grpc_client": _in_turns(sides, server, message, fewer, load, turns_wanted, grpc_load.send),
+        }
+
+
+def _in_turns(
+    sides: dict[str, tuple[int, int]],
+    server: ServerProcess,
+    message: bytes,
+    requests: int,
+    load: Load,
+    turns_wanted: int,
+    sender: Sender,
+) -> dict[str, Any]:
+    """Medians of each side (name → port, process id), and of the ratios of its turns."""
+    turns: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    for port, pid in sides.values():
+        turn(port, pid, message, requests // 4, load, sender)
+    for number in range(turns_wanted):
+        for side in sorted(sides, reverse=bool(number % 2)):
+            port, pid = sides[side]
+            before = answered_well(server)
+            turns[side].append(turn(port, pid, message, requests, load, sender))
+            expected = requests if side == "playfuse" else 0
+            assert answered_well(server) - before == expected, "requests were refused or degraded"
     medians = {
         side: {figure: statistics.median(t[figure] for t in turns[side]) for figure in turns[side][0]} for side in turns
     }
@@ -152,12 +184,21 @@ def beside_the_echo(
         for figure in ("requests_per_second", "cpu_us_per_request")
     }
     return {
-        "request_bytes": len(message),
-        "reply_bytes": reply_bytes,
         **medians,
         "throughput_ratio": ratios["requests_per_second"],
         "cpu_ratio": 1 / ratios["cpu_us_per_request"],
     }
+
+
+def of_players(engine: Engine, players: int) -> bytes:
+    """A request."""
+    return packed(
+        np.random.default_rng(0).exponential(2.0, size=(players, engine.features)).astype(np.float32)
+    ).SerializeToString()
+
+
+def _port(server: ServerProcess) -> int:
+    return int(server.address.rpartition(":")[2])
 
 
 def _reply_bytes(server: ServerProcess, message: bytes) -> int:
@@ -166,15 +207,27 @@ def _reply_bytes(server: ServerProcess, message: bytes) -> int:
         return len(call(message, timeout=30))
 
 
-def at_half_load(server: ServerProcess, engine: Engine, peak_per_second: float, turns: int) -> dict[str, float]:
-    """Latencies of 64-player requests sent evenly at half of what the server can take."""
-    rows = np.random.default_rng(0).exponential(2.0, size=(64, engine.features)).astype(np.float32)
-    port = int(server.address.rpartition(":")[2])
-    message = packed(rows).SerializeToString()
+def at_half_load(
+    server: ServerProcess, engine: Engine, transport: str, peak_per_second: float, turns: int
+) -> dict[str, Any]:
+    """Latencies of 64-player requests sent evenly at half of what the server can take, and of the bare echo's replies.
+
+    What stops the machine for a moment stops the echo too: that is in both.
+    """
+    message = of_players(engine, 64)
     requests, per_second = round(peak_per_second), peak_per_second / 2
-    seen = [send_evenly(port, message, requests, per_second, 4, core=CLIENT_CORE) for _ in range(turns)]
-    p50, p99 = (statistics.median(getattr(m, name) for m in seen) for name in ("p50_ms", "p99_ms"))
-    return {"requests_per_second": peak_per_second / 2, "p50_ms": p50, "p99_ms": p99, "p99_over_p50": p99 / p50}
+    seen: dict[str, list[Measured]] = {"echo": [], "playfuse": []}
+    with echo(_reply_bytes(server, message), transport) as (echo_port, _):
+        for _ in range(turns):
+            for side, port in (("echo", echo_port), ("playfuse", _port(server))):
+                seen[side].append(send_evenly(port, message, requests, per_second, 4, core=CLIENT_CORE))
+    latencies = {side: _latencies(measured) for side, measured in seen.items()}
+    return {"requests_per_second": per_second, **latencies["playfuse"], "echo": latencies["echo"]}
+
+
+def _latencies(measured: list[Measured]) -> dict[str, float]:
+    p50, p99 = (statistics.median(getattr(m, name) for m in measured) for name in ("p50_ms", "p99_ms"))
+    return {"p50_ms": p50, "p99_ms": p99, "p99_over_p50": p99 / p50}
 
 
 def starts(artifact: Path, folder: Path) -> dict[str, float]:
@@ -209,7 +262,7 @@ def one_transport(artifact: Path, folder: Path, engine: Engine, transport: str, 
             cases[name] = beside_the_echo(server, engine, transport, players, load, requests, turns)
         peak = cases["64 players, 64 in flight"]["playfuse"]["requests_per_second"]
         console.print(f"{transport}: half load, overload, identity, SIGTERM")
-        half = at_half_load(server, engine, peak, turns)
+        half = at_half_load(server, engine, transport, peak, turns)
         over = overloaded(server, engine, peak)
         wrong = wrong_replies(server.address, engine, requests=CHECKED_REQUESTS, threads=CALLERS)
         resident = psutil.Process(server.pid).memory_info().rss / 2**20
@@ -230,12 +283,11 @@ def overloaded(server: ServerProcess, engine: Engine, peak_per_second: float) ->
     request starts when that leaves: a call that is held back costs the server nothing. Latencies are those of all
     replies, refusals and answers. Memory is compared once the buffers of so many calls have been there before.
     """
-    rows = np.random.default_rng(0).exponential(2.0, size=(64, engine.features)).astype(np.float32)
-    message = packed(rows).SerializeToString()
+    message = of_players(engine, 64)
     process = psutil.Process(server.pid)
     offered = OVERLOAD_TIMES * peak_per_second
     load = Load(OVERLOAD.connections, OVERLOAD.streams, per_second=offered)
-    port = int(server.address.rpartition(":")[2])
+    port = _port(server)
     send(port, message, round(offered / 2), load, core=CLIENT_CORE)
     resident = process.memory_info().rss
     before = answered_well(server)

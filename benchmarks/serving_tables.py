@@ -22,6 +22,9 @@ def serving(results: dict[str, Any]) -> str:
     parts = [intro]
     for name, measured in results["transports"].items():
         parts += [f"**{name}**", _served_beside_echo(measured["cases"]), _served_checked(measured)]
+        clients = {case: of["grpc_client"] for case, of in measured["cases"].items() if "grpc_client" in of}
+        if clients:
+            parts += ["The same by grpcio's Python client, which is what limits it:", _served_beside_echo(clients)]
     return "\n\n".join(parts)
 
 
@@ -46,7 +49,7 @@ def _served_checked(measured: dict[str, Any]) -> str:
     half, identity, sigterm = measured["half_load"], measured["identity"], measured["sigterm"]
     lines = [
         f"- 64 players per request at half of the peak load: p50 {half['p50_ms']:.2f} ms, p99 {half['p99_ms']:.2f} ms, "
-        f"{half['p99_over_p50']:.1f} times as long.",
+        f"{half['p99_over_p50']:.1f} times as long{_of_the_echo(half)}.",
         f"- {identity['requests']:,} requests of 1 to 64 players from {identity['threads']} threads, checked by value: "
         f"{identity['wrong']} wrong; resident after the load {measured['resident_mib_after_load']:.0f} MiB.",
         f"- SIGTERM under load: {sigterm['answered']:,} calls answered, {sigterm['told_to_go_elsewhere']} late ones "
@@ -59,6 +62,12 @@ def _served_checked(measured: dict[str, Any]) -> str:
             f"{over['resident_growth_mib']:+.0f} MiB."
         )
     return "\n".join(lines)
+
+
+def _of_the_echo(half: dict[str, Any]) -> str:
+    if (bare := half.get("echo")) is None:
+        return ""
+    return f" (the echo at the same load: {bare['p50_ms']:.2f} and {bare['p99_ms']:.2f} ms, {bare['p99_over_p50']:.1f})"
 
 
 def swaps(results: dict[str, Any]) -> str:
