@@ -59,9 +59,6 @@ class ModelMetrics:
         self.runs = RunStatistics()
         self.unanswered = Counter()
         """Calls that found no room or no answer in time."""
-        self.answered = Counter()
-        self.answer_seconds = Counter()
-        """Sum over the answered calls: their wait for the engine and the run that they were in."""
         self._all_behaviours = Counter()
         self._some_behaviours = [Counter() for _ in range(behaviours)]
 
@@ -88,8 +85,6 @@ class ModelMetrics:
         self.inference_seconds.observe(run_seconds)
         self.queue_wait_seconds.observe(*waited_seconds)
         self.runs.add(answers, waited_seconds, run_seconds, rows)
-        self.answered.add(len(answers))
-        self.answer_seconds.add(sum(waited_seconds) + run_seconds * len(answers))
 
     def predictions(self) -> list[float]:
         """Players answered so far, per behaviour."""

@@ -39,9 +39,10 @@ class Tally(NamedTuple):
     @classmethod
     def of(cls, metrics: ModelMetrics) -> Tally:
         """So far."""
-        answered, unanswered = metrics.answered.value, metrics.unanswered.value
-        degraded = metrics.degraded.value
-        return cls(answered + unanswered, degraded + unanswered, answered, metrics.answer_seconds.value)
+        sums, unanswered = metrics.runs.read(), metrics.unanswered.value
+        answered = sums.answered + sums.faulty
+        seconds = sums.waited_seconds + sums.computed_seconds + sums.faulty_seconds
+        return cls(answered + unanswered, metrics.degraded.value + unanswered, answered, seconds)
 
     def since(self, earlier: Tally) -> Tally:
         """What was done in between."""

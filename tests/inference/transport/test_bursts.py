@@ -244,7 +244,7 @@ def test_several_models_and_methods_in_one_burst() -> None:
     scene.bursts.take_in([scene.call(1), scene.call(2, method=1), scene.call(3)])
     assert [engine.runs for engine in scene.engines] == [[[1, 3]], [[2]]]
     scene.assert_own(1, 2, 3)
-    assert [model.metrics.answered.value for model in scene.models] == [2, 1]
+    assert [model.metrics.runs.read().answered for model in scene.models] == [2, 1]
     scene.pool.shutdown()
 
 
