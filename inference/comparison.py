@@ -146,6 +146,7 @@ def _facts(artifact: Artifact) -> dict[str, object]:
         "synthetic": manifest.synthetic,
         "teachers": sorted(lineage.teachers_sha256),
         "features": list(manifest.features),
+        "kept_private": [one.behaviour for one in artifact.passport.private],
         "seed": artifact.passport.seed,
         "machine": artifact.passport.machine,
         "energy_source": artifact.passport.energy.source,
@@ -160,8 +161,11 @@ def _identity_table(a: Artifact, b: Artifact) -> Table:
         facts["data"] = f"{facts['data_name']}, SHA-256 {str(facts['data_sha256'])[:_HASH_DIGITS]}"
     for label in ("path", "name", "version", "data", "seed", "machine", "playfuse_version"):
         table.add_row(label.replace("_", " "), escape(str(here[label])), escape(str(there[label])))
-    for label in ("features", "teachers"):
-        table.add_row(label, *(_listed(artifact, other, label) for artifact, other in ((here, there), (there, here))))
+    for label in ("features", "teachers", "kept_private"):
+        table.add_row(
+            label.replace("_", " "),
+            *(_listed(artifact, other, label) for artifact, other in ((here, there), (there, here))),
+        )
     return table
 
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from inference import comparison
-from inference.contract.passport import Energy, Interval, StageQuality
+from inference.contract.passport import Energy, Interval, PrivateBehaviour, StageQuality
 from tests.support.artifacts import BEHAVIOURS, write_artifact
 
 if TYPE_CHECKING:
@@ -66,6 +66,17 @@ def test_quality_cost_and_stages_stand_side_by_side(artifact: Artifact) -> None:
     text = shown(artifact, other)
     for cell in ("+0.1010", "apart", "overlap", "0.50", "quantize"):
         assert cell in text, cell
+
+
+def test_behaviours_that_are_kept_private_are_named(artifact: Artifact) -> None:
+    name = BEHAVIOURS[1].name
+    branch = PrivateBehaviour(behaviour=name, teacher="trees", fused_change=-0.03, reason="it loses 0.03")
+    other = with_passport(artifact, private=(branch,))
+    said = comparison.as_json(artifact, other)["artifacts"]
+    assert (said["a"]["kept_private"], said["b"]["kept_private"]) == ([], [name])
+    (line,) = [line for line in shown(artifact, other, 200).splitlines() if "kept private" in line]
+    cells = [cell.strip() for cell in line.strip("│ ").split("│")]
+    assert cells == ["kept private", "0", f"1, of them only here: {name}"]
 
 
 def test_recipes_differ_by_step_not_by_place(artifact: Artifact) -> None:
