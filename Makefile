@@ -37,9 +37,11 @@ bench: setup ## Measure everything the README quotes, then write it into README.
 	python -m benchmarks.fusion
 	python -m benchmarks.baselines
 	python -m benchmarks.methods
+	python -m benchmarks.search
 	python -m benchmarks.serving
 	python -m benchmarks.swaps
 	python -m benchmarks.connections
+	python -m benchmarks.soak
 	python -m benchmarks.render
 
 bench-peers: setup ## Measure the users' job beside other servers; fetches 2 GB of them first

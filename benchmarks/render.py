@@ -26,11 +26,13 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     "fusion": ("fusion.json", tables.fusion),
     "baselines": ("baselines.json", tables.baselines),
     "methods": ("methods.json", tables.methods),
+    "search": ("search.json", tables.search),
     "peers-summary": ("peers.json", serving_tables.peers_summary),
     "peers": ("peers.json", serving_tables.peers),
     "serving": ("serving.json", serving_tables.serving),
     "swaps": ("swaps.json", serving_tables.swaps),
     "connections": ("connections.json", serving_tables.connections),
+    "soak": ("soak.json", serving_tables.soak),
     "telemetry": ("telemetry.json", tables.telemetry),
 }
 """Marker → file of results, and the text made from it."""

@@ -102,6 +102,29 @@ def _ms(times: dict[str, float], one: str, other: str) -> str:
     return f"{times[one]:.1f} / {times[other]:.1f}"
 
 
+def soak(results: dict[str, Any]) -> str:
+    """What long mixed load left behind, one row per transport."""
+    rows = []
+    for transport, one in results.items():
+        first, middle, last = (one[when] for when in ("first", "middle", "last"))
+        calls = {status: count for status, count in one["calls"].items() if status != "wrong"}
+        others = ", ".join(f"{count:,} {status}" for status, count in sorted(calls.items()) if status != "OK")
+        judged = one["verdict"]
+        rows.append(
+            (
+                f"{transport}, {one['minutes']:.0f} min",
+                f"{calls['OK']:,}; {others}",
+                f"**{judged['wrong']}** / **{judged['unexpected']}**",
+                " → ".join(f"{sample['resident_mib']:.0f}" for sample in (first, middle, last)),
+                f"{judged['resident_growth_mib']:+.1f}",
+                f"{first['threads']} → {last['threads']}",
+                f"{first['descriptors']} → {last['descriptors']}",
+            )
+        )
+    header = ("", "answered; told", "wrong / unexpected", "resident MiB", "last third", "threads", "file descriptors")
+    return table(header, rows)
+
+
 def peers(results: dict[str, Any]) -> str:
     """The users' job in playfuse and in other servers, one table per kind of job."""
     parts = [

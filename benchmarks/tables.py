@@ -114,6 +114,29 @@ def methods(results: dict[str, Any]) -> str:
     return f"{intro}\n\n{table(header, rows)}"
 
 
+def search(results: dict[str, Any]) -> str:
+    """What a search within each budget took and came to."""
+    rows = [
+        (
+            name,
+            f"{found['seconds'] / 60:.1f}",
+            str(found["tried"]),
+            _signed(found["mean_change"]),
+            _signed(found["worst_change"]),
+            f"{found['fused']['parameters']:,} (1/{_ratio(found['teachers'], found['fused'], 'parameters')})",
+            f"{found['fused']['file_bytes']:,} (1/{_ratio(found['teachers'], found['fused'], 'file_bytes')})",
+            f"{found['fused']['cpu_us_per_lobby']:,.0f}",
+        )
+        for name, found in results["budgets"].items()
+    ]
+    header = ("budget", "minutes", "tried", "mean change", "worst", "parameters", "bytes", "CPU µs per 64-player lobby")
+    intro = (
+        f"{_game(results['game'])}, from trained teachers to the artifact, changes on the test players; "
+        f"{results['machine']}."
+    )
+    return f"{intro}\n\n{table(header, rows)}"
+
+
 def _best_of_pairs(rows: dict[str, dict[str, Any]]) -> set[str]:
     """Names of the best combination of each pair of families, one of each."""
     best: dict[tuple[str, ...], str] = {}

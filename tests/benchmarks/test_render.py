@@ -156,3 +156,24 @@ def test_other_servers_are_summed_up_in_a_glance() -> None:
     cases = {"lobbies": {"servers": {"playfuse": one, "x": other}}, "single": {"servers": {"playfuse": one}}}
     shown = serving_tables.peers_summary({"cases": cases}).splitlines()
     assert shown[2:] == ["| ours | 12,000 | 12,000 |", "| theirs | 1,200 (1/10) |  |"]
+
+
+def test_a_search_tells_how_long_it_took_and_what_it_came_to() -> None:
+    teachers = {"parameters": 800_000, "file_bytes": 4_000_000, "cpu_us_per_lobby": 4_000.0}
+    fused = {"parameters": 8_000, "file_bytes": 20_000, "cpu_us_per_lobby": 40.4}
+    found = {"seconds": 750.0, "tried": 42, "mean_change": 0.0007, "worst_change": -0.0004}
+    one = {**found, "teachers": teachers, "fused": fused}
+    shown = tables.search({"game": "outriders", "machine": "one", "budgets": {"server": one}}).splitlines()
+    worst = "\N{MINUS SIGN}0.0004"
+    assert shown[-1] == f"| server | 12.5 | 42 | +0.0007 | {worst} | 8,000 (1/100) | 20,000 (1/200) | 40 |"
+
+
+def test_a_soak_tells_what_grew_and_what_went_wrong() -> None:
+    first, last = ({"resident_mib": mib, "threads": 9, "descriptors": 19} for mib in (110.2, 121.7))
+    judged = {"resident_growth_mib": 0.44, "wrong": 0, "unexpected": 1}
+    calls = {"OK": 1_234, "INVALID_ARGUMENT": 5, "DEADLINE_EXCEEDED": 6, "wrong": 0}
+    one = {"minutes": 20.0, "calls": calls, "first": first, "middle": first, "last": last, "verdict": judged}
+    assert serving_tables.soak({"native": one}).splitlines()[-1] == (
+        "| native, 20 min | 1,234; 6 DEADLINE_EXCEEDED, 5 INVALID_ARGUMENT | **0** / **1** | 110 → 110 → 122 | +0.4 "
+        "| 9 → 9 | 19 → 19 |"
+    )

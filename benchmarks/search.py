@@ -1,0 +1,94 @@
+"""A whole search within a budget: `python -m benchmarks.search [--budgets server …] [--teachers DIR]`.
+
+Training the teachers comes before it and is not counted. Results in `benchmarks/results/search.json`. Needs the real
+logs (`PLAYFUSE_DATA`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.fusion import GAMES
+from fusion.passport import machine
+from fusion.progress import stages
+from fusion.recipe import Preset, preset
+from fusion.search.budget import load_budget
+from fusion.search.strategy import fuse_within
+from fusion.teachers import specs
+from fusion.teachers.folder import load
+from fusion.teachers.library import train
+from fusion.telemetry.read import read
+from fusion.telemetry.sources import data_folder, find_log
+from fusion.telemetry.spec import load_any_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fusion.pipeline import Told
+    from fusion.teachers.onnx_teacher import OnnxTeacher
+    from fusion.telemetry.dataset import Dataset
+
+RESULT: Final = Path(__file__).resolve().parent / "results" / "search.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--game", default="gran_turismo_sport", choices=GAMES)
+    parser.add_argument("--budgets", nargs="+", default=["server"], help="names of profiles, or YAML files")
+    parser.add_argument("--teachers", type=Path, help="folder of trained teachers; without it they are trained anew")
+    arguments = parser.parse_args()
+    log = find_log(arguments.game)
+    if log is None:
+        parser.error(f"no log of {arguments.game} in {data_folder()}: set PLAYFUSE_DATA")
+    dataset = read(log, load_any_spec(arguments.game))
+    with stages() as told, tempfile.TemporaryDirectory() as scratch:
+        if arguments.teachers is None:
+            teacher_set = specs.preset(specs.Preset.FULL, dataset.behaviours, sessions=dataset.recorded is not None)
+            teachers = train(dataset, teacher_set.teachers, Path(scratch), progress=told)
+        else:
+            teachers = load(arguments.teachers, dataset)
+        results: dict[str, Any] = {"game": arguments.game, "machine": machine(), "budgets": {}}
+        for name in arguments.budgets:
+            results["budgets"][name] = measure(name, dataset, teachers, partial(_titled, told, name))
+            RESULT.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"\nWritten to {RESULT}. Next: python -m benchmarks.render")
+
+
+def _titled(told: Told, budget: str, stage: str, done: float, note: str) -> None:
+    told(f"{budget}: {stage}", done, note)
+
+
+def measure(name: str, dataset: Dataset, teachers: Sequence[OnnxTeacher], told: Told) -> dict[str, Any]:
+    """One search from nothing: how long it took, what it tried, what it chose, on the test players.
+
+    Raises:
+        FusionError: no recipe holds the budget.
+    """
+    budget = load_budget(name)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        out, study = Path(scratch) / "artifact", Path(scratch) / "study.sqlite"
+        passport, _ = fuse_within(budget, dataset, teachers, preset(Preset.FULL), out, study, told)
+    assert passport.search is not None
+    changes = [row.change.value for row in passport.behaviours]
+    return {
+        "seconds": time.perf_counter() - started,
+        "budget": budget.model_dump(mode="json", exclude_none=True),
+        "tried": passport.search.trials,
+        "front": len(passport.search.front),
+        "chosen": passport.search.chosen,
+        "mean_change": sum(changes) / len(changes),
+        "worst_change": min(changes),
+        "teachers": passport.teachers_cost.model_dump(mode="json"),
+        "fused": passport.fused_cost.model_dump(mode="json"),
+    }
+
+
+if __name__ == "__main__":
+    main()
