@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fusion import GAMES, changes
+from benchmarks.teachers import teachers_for
 from fusion import recipe as recipes
 from fusion.passport import machine
 from fusion.pipeline import fuse
 from fusion.progress import stages
-from fusion.teachers import specs
-from fusion.teachers.folder import load
-from fusion.teachers.library import train
 from fusion.telemetry.read import read
 from fusion.telemetry.sources import data_folder, find_log
 from fusion.telemetry.spec import load_any_spec
@@ -52,12 +50,9 @@ def measure(game: str, kept: Path | None) -> dict[str, Any]:
     log = find_log(game)
     assert log is not None
     dataset = read(log, load_any_spec(game))
-    teacher_set = specs.preset(specs.Preset.FULL, dataset.behaviours, sessions=dataset.recorded is not None)
     with stages() as told, tempfile.TemporaryDirectory() as scratch:
-        if kept is None:
-            teachers = train(dataset, teacher_set.teachers, Path(scratch) / "teachers", progress=told)
-        else:
-            teachers = load(kept / f"{game}_0" / "teachers", dataset)
+        own = None if kept is None else kept / f"{game}_0" / "teachers"
+        teachers = teachers_for(dataset, own, Path(scratch) / "teachers", told)
         out, recipe = Path(scratch) / "artifact", recipes.preset(recipes.Preset.FULL)
         passport = fuse(dataset, teachers, recipe, out, told, with_baselines=True)
     return {

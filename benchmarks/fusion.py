@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.one_session import one_graph, scorer
+from benchmarks.teachers import teachers_for
 from fusion import recipe as recipes
 from fusion.cost import LOBBY_PLAYERS, cpu_us
 from fusion.passport import machine
 from fusion.pipeline import fuse
 from fusion.progress import stages
-from fusion.teachers import specs
-from fusion.teachers.folder import load
-from fusion.teachers.library import qualities, train
+from fusion.teachers.library import qualities
 from fusion.telemetry.dataset import Split
 from fusion.telemetry.read import read
 from fusion.telemetry.sources import data_folder, find_log
@@ -81,13 +80,10 @@ def measure(game: str, preset: str, seed: int, folder: Path, kept: Path | None) 
     started = time.perf_counter()
     dataset = read(log, load_any_spec(game), split=seed)
     prepared = time.perf_counter()
-    teacher_set = specs.preset(specs.Preset(preset), dataset.behaviours, sessions=dataset.recorded is not None)
     recipe = recipes.preset(recipes.Preset(preset)).model_copy(update={"seed": seed})
     with stages() as told:
-        if kept is None:
-            teachers = train(dataset, teacher_set.teachers, folder / "teachers", seed=seed, progress=told)
-        else:
-            teachers = load(kept / f"{game}_{seed}" / "teachers", dataset)
+        own = None if kept is None else kept / f"{game}_{seed}" / "teachers"
+        teachers = teachers_for(dataset, own, folder / "teachers", told, preset=preset, seed=seed)
         trained = time.perf_counter()
         passport = fuse(dataset, teachers, recipe, folder / "artifact", told)
         fused = time.perf_counter()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.fusion import GAMES
 from benchmarks.method_list import EPOCHS, PLAIN, Method, every_method
+from benchmarks.teachers import teachers_for
 from fusion import recipe as recipes
 from fusion.distill import statistics
 from fusion.material import Material
@@ -25,9 +26,6 @@ from fusion.pipeline import part
 from fusion.progress import stages
 from fusion.search.candidate import Bench
 from fusion.steps.distil import Distil
-from fusion.teachers import specs
-from fusion.teachers.folder import load
-from fusion.teachers.library import train
 from fusion.telemetry.dataset import Dataset, Split
 from fusion.telemetry.read import read
 from fusion.telemetry.sources import data_folder, find_log
@@ -94,11 +92,7 @@ def main() -> None:
         parser.error(f"no log of {arguments.game} in {data_folder()}: set PLAYFUSE_DATA")
     dataset = read(log, load_any_spec(arguments.game))
     with stages() as told, tempfile.TemporaryDirectory() as scratch:
-        if arguments.teachers is None:
-            teacher_set = specs.preset(specs.Preset.FULL, dataset.behaviours, sessions=dataset.recorded is not None)
-            teachers = train(dataset, teacher_set.teachers, Path(scratch), progress=told)
-        else:
-            teachers = load(arguments.teachers, dataset)
+        teachers = teachers_for(dataset, arguments.teachers, Path(scratch), told)
         measure_all(dataset, teachers, arguments.game, told)
     print(f"\nWritten to {RESULT}. Next: python -m benchmarks.render")
 

@@ -14,15 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.fusion import GAMES
+from benchmarks.fusion import GAMES, changes
+from benchmarks.teachers import teachers_for
 from fusion.passport import machine
 from fusion.progress import stages
 from fusion.recipe import Preset, preset
 from fusion.search.budget import load_budget
 from fusion.search.strategy import fuse_within
-from fusion.teachers import specs
-from fusion.teachers.folder import load
-from fusion.teachers.library import train
 from fusion.telemetry.read import read
 from fusion.telemetry.sources import data_folder, find_log
 from fusion.telemetry.spec import load_any_spec
@@ -48,11 +46,7 @@ def main() -> None:
         parser.error(f"no log of {arguments.game} in {data_folder()}: set PLAYFUSE_DATA")
     dataset = read(log, load_any_spec(arguments.game))
     with stages() as told, tempfile.TemporaryDirectory() as scratch:
-        if arguments.teachers is None:
-            teacher_set = specs.preset(specs.Preset.FULL, dataset.behaviours, sessions=dataset.recorded is not None)
-            teachers = train(dataset, teacher_set.teachers, Path(scratch), progress=told)
-        else:
-            teachers = load(arguments.teachers, dataset)
+        teachers = teachers_for(dataset, arguments.teachers, Path(scratch), told)
         results: dict[str, Any] = {"game": arguments.game, "machine": machine(), "budgets": {}}
         for name in arguments.budgets:
             results["budgets"][name] = measure(name, dataset, teachers, partial(_titled, told, name))
@@ -76,15 +70,13 @@ def measure(name: str, dataset: Dataset, teachers: Sequence[OnnxTeacher], told: 
         out, study = Path(scratch) / "artifact", Path(scratch) / "study.sqlite"
         passport, _ = fuse_within(budget, dataset, teachers, preset(Preset.FULL), out, study, told)
     assert passport.search is not None
-    changes = [row.change.value for row in passport.behaviours]
     return {
         "seconds": time.perf_counter() - started,
         "budget": budget.model_dump(mode="json", exclude_none=True),
         "tried": passport.search.trials,
         "front": len(passport.search.front),
         "chosen": passport.search.chosen,
-        "mean_change": sum(changes) / len(changes),
-        "worst_change": min(changes),
+        **changes(passport),
         "teachers": passport.teachers_cost.model_dump(mode="json"),
         "fused": passport.fused_cost.model_dump(mode="json"),
     }
