@@ -74,6 +74,8 @@ TURNS: Final = 5
 OVERLOAD: Final = Load(16, Limits().max_calls_per_connection)
 """No more streams than the server allows: h2load would open them before it has heard of that, and count what is refused
 as a failure, where gRPC libraries wait for the server's word or try again unasked."""
+FLOOD: Final = Load(64, OVERLOAD.streams)
+"""More calls under way than may wait: here some are refused."""
 OVERLOAD_TIMES: Final = 3.0
 STARTS: Final = 5
 CALLERS: Final = 64
@@ -263,20 +265,21 @@ def one_transport(artifact: Path, folder: Path, engine: Engine, transport: str, 
         peak = cases["64 players, 64 in flight"]["playfuse"]["requests_per_second"]
         console.print(f"{transport}: half load, overload, identity, SIGTERM")
         half = at_half_load(server, engine, transport, peak, turns)
-        over = overloaded(server, engine, peak)
+        over, flood = (overloaded(server, engine, peak, load) for load in (OVERLOAD, FLOOD))
         wrong = wrong_replies(server.address, engine, requests=CHECKED_REQUESTS, threads=CALLERS)
         resident = psutil.Process(server.pid).memory_info().rss / 2**20
     return {
         "cases": cases,
         "half_load": half,
         "overload": over,
+        "flood": flood,
         "identity": {"requests": CHECKED_REQUESTS, "threads": CALLERS, "wrong": wrong},
         "resident_mib_after_load": resident,
         "sigterm": stopping(artifact, folder, engine, transport),
     }
 
 
-def overloaded(server: ServerProcess, engine: Engine, peak_per_second: float) -> dict[str, float]:
+def overloaded(server: ServerProcess, engine: Engine, peak_per_second: float, kind: Load) -> dict[str, float]:
     """64-player requests over many connections, three times as many as the server can take.
 
     h2load sends them at a fixed rate as long as the server allows another stream on the connection, and its clock for a
@@ -286,7 +289,7 @@ def overloaded(server: ServerProcess, engine: Engine, peak_per_second: float) ->
     message = of_players(engine, 64)
     process = psutil.Process(server.pid)
     offered = OVERLOAD_TIMES * peak_per_second
-    load = Load(OVERLOAD.connections, OVERLOAD.streams, per_second=offered)
+    load = Load(kind.connections, kind.streams, per_second=offered)
     port = _port(server)
     send(port, message, round(offered / 2), load, core=CLIENT_CORE)
     resident = process.memory_info().rss
@@ -296,6 +299,7 @@ def overloaded(server: ServerProcess, engine: Engine, peak_per_second: float) ->
     answered = answered_well(server) - before
     goodput = measured.requests_per_second * answered / requests
     return {
+        "under_way": kind.connections * kind.streams,
         "offered_per_second": offered,
         "answered_share": answered / requests,
         "goodput_per_second": goodput,

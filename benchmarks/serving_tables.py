@@ -55,10 +55,11 @@ def _served_checked(measured: dict[str, Any]) -> str:
         f"- SIGTERM under load: {sigterm['answered']:,} calls answered, {sigterm['told_to_go_elsewhere']} late ones "
         f"told UNAVAILABLE, {sigterm['lost']} lost, exit code {sigterm['exit_code']}.",
     ]
-    if over := measured.get("overload"):
+    for over in (measured[kind] for kind in ("overload", "flood") if kind in measured):
         lines.append(
-            f"- {over['offered_per_second']:,.0f} requests/s offered, three times the peak: answered "
-            f"{over['goodput_over_peak']:.0%} of the peak, p99 {over['p99_ms']:.0f} ms, memory "
+            f"- {over['offered_per_second']:,.0f} requests/s offered, three times the peak, {over['under_way']:,} of "
+            f"them under way at most: answered {over['goodput_over_peak']:.0%} of the peak, "
+            f"{1 - over['answered_share']:.1%} refused, p99 of all {over['p99_ms']:.0f} ms, memory "
             f"{over['resident_growth_mib']:+.0f} MiB."
         )
     return "\n".join(lines)
