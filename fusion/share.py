@@ -108,7 +108,8 @@ def share(
         progress: told how far the fine-tuning has come.
 
     Raises:
-        FusionError: a teacher is another kind of network or does not fit the dataset, or the budget is too small.
+        FusionError: a teacher is another kind of network or does not fit the dataset, networks of other widths are to
+            be aligned, or the budget is too small.
     """
     if len(teachers) < 2 or (ancestor is not None and settings.form != "anchored"):
         raise FusionError(
@@ -119,6 +120,7 @@ def share(
     # The ancestor is read with the others, so that it lies over the same features in the same widths.
     every = read_towers([*teachers, *([ancestor] if ancestor is not None else [])])
     if settings.align:
+        _check_widths(every)
         every = replace(every, towers=aligned(every.towers))
     towers, origin = _apart(every, len(teachers))
     tasks = _tasks(teachers, dataset, settings)
@@ -134,6 +136,17 @@ def share(
     if settings.epochs:
         _fine_tune(network, teachers, tasks, settings, progress)
     return _written(network, teachers, tasks, settings, name)
+
+
+def _check_widths(every: Towers) -> None:
+    """What fills a narrow network up comes after its own units, and has to stay there."""
+    if len(set(every.widths)) > 1:
+        raise FusionError(
+            "align",
+            got=f"networks of widths {' and '.join(str(widths) for widths in dict.fromkeys(every.widths))}",
+            expected="equal widths: units of unlike networks have no common order",
+            fix="Leave align out: widths may differ without it.",
+        )
 
 
 def _apart(every: Towers, count: int) -> tuple[Towers, tuple[NDArray[np.float64], ...] | None]:

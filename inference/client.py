@@ -125,7 +125,8 @@ class Client:
         target: `host:port`, or any gRPC name such as `dns:///playfuse:50051`.
         timeout_seconds: deadline of each call, its retries included.
         max_attempts: tries per call, 1 to 5. Only calls that the server did not take are tried again (UNAVAILABLE,
-            RESOURCE_EXHAUSTED), after the pause that the server asks for or else a growing random one.
+            RESOURCE_EXHAUSTED), after the pause that the server asks for (where grpcio carries the calls) or else a
+            growing random one.
         token: shown with each call, where the server asks for one.
         tls: how to know the server; none speaks plain text.
 

@@ -31,7 +31,7 @@ class Limits(BaseModel):
     max_queue_rows: int = Field(
         default=32_768,
         ge=1,
-        description="players that may wait for the engine: 30 ms of a core on the native transport",
+        description="players that may wait for the engine: of live matches; of the less urgent, fewer",
     )
     max_waiting_requests: int = Field(default=512, ge=1, description="accepted calls that may wait for a thread")
     max_wait_seconds: float = Field(
@@ -155,7 +155,9 @@ class ServerSettings(BaseModel):
     )
     models: Path | None = Field(default=None, description="folder of models/<name>/<version>/; none: one artifact")
     default_model: str = Field(default="", description="answers calls that name no model, where there are several")
-    admin_host: str = Field(default="127.0.0.1", min_length=1)
+    admin_host: str = Field(
+        default="127.0.0.1", min_length=1, description="address of ModelAdmin, which has no TLS; only with `models`"
+    )
     admin_port: int = Field(default=50_052, ge=0, le=65_535, description="gRPC ModelAdmin; only with `models`")
     canary: CanaryBounds = CanaryBounds()
     max_shadow_rows: int = Field(default=8_192, ge=1, description="players that may wait for the shadow version")

@@ -142,3 +142,6 @@ def test_what_cannot_share_is_refused(dataset: Dataset) -> None:
         share([one, one], dataset, Sharing(budget_parameters=1000), ancestor=one)
     with pytest.raises(FusionError, match="at least"):
         share([one, one], dataset, Sharing(budget_parameters=50))
+    wider = _teacher(dataset, "wider", "churn_14d", _weights(draw, (WIDTHS[0] + 2, *WIDTHS[1:])))
+    with pytest.raises(FusionError, match=r"align: got networks of widths .* and .*, expected equal widths"):
+        share([one, wider], dataset, Sharing(budget_parameters=1000, align=True))

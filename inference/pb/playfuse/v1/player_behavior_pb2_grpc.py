@@ -54,8 +54,8 @@ class PlayerBehaviorServicer:
 
         INVALID_ARGUMENT names the field, what was got and what was expected; it never touches another caller's request.
         NOT_FOUND: no such model or version is served.
-        RESOURCE_EXHAUSTED carries `grpc-retry-pushback-ms`: the queue is full. DEADLINE_EXCEEDED: the answer would have come
-        after the caller's deadline, so nothing was computed. UNAVAILABLE: the server is shutting down.
+        RESOURCE_EXHAUSTED carries `playfuse-retry-pushback-ms`: the queue is full. DEADLINE_EXCEEDED: the answer would have
+        come after the caller's deadline, so nothing was computed. UNAVAILABLE: the server is shutting down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
