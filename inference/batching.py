@@ -17,7 +17,7 @@ import os
 import threading
 import time
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from inference.queueing import Queue
 from inference.refusals import Cancelled, Closed, DeadlineMissed
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from inference.queueing import Entry
 
     Answer = Response | InvalidRequest
+
+Outcome = TypeVar("Outcome", bound="Response | BaseException")
 
 _SMOOTHING = 0.1
 """Weight of the newest run in the running mean of run times."""
@@ -242,18 +244,35 @@ class Batcher:
             return
         run_seconds = time.monotonic() - now
         self._mean_run_seconds += _SMOOTHING * (run_seconds - self._mean_run_seconds)
-        self._observer.batch(answers, [now - job.arrived_seconds for job in jobs], run_seconds)
-        self._settle(jobs, answers)
+        heard = self._decide(jobs, answers)
+        try:
+            # Counted before anybody is woken: who has an answer finds it counted.
+            if heard:
+                waited_seconds = [now - job.arrived_seconds for job, _ in heard]
+                self._observer.batch([answer for _, answer in heard], waited_seconds, run_seconds)
+        finally:
+            self._wake(heard)
 
     def _settle(self, jobs: Sequence[_Job], outcomes: Sequence[Response | BaseException]) -> None:
         """Hand every job its outcome and wake its thread, unless that has left or is the one that leads."""
+        self._wake(self._decide(jobs, outcomes))
+
+    def _decide(self, jobs: Sequence[_Job], outcomes: Sequence[Outcome]) -> list[tuple[_Job, Outcome]]:
+        """Give every job its outcome; those that were still there for it."""
+        heard = []
         with self._lock:
             for job, outcome in zip(jobs, outcomes, strict=True):
                 if job.state is not _State.GIVEN_UP:
                     job.outcome = outcome
                     job.state = _State.ANSWERED
-                    if not job.leads:
-                        job.wake.release()
+                    heard.append((job, outcome))
+        return heard
+
+    def _wake(self, heard: Sequence[tuple[_Job, object]]) -> None:
+        with self._lock:
+            for job, _ in heard:
+                if not job.leads:
+                    job.wake.release()
 
     def _hand_over(self, leader: _Job) -> None:
         with self._lock:

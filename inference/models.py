@@ -146,8 +146,12 @@ class Models(Protocol):
         """
         ...
 
-    def is_settled(self, name: str = "", version: str = "") -> bool:
-        """Whether `find` gives the same for every routing key, until the generation changes."""
+    def candidates(self, name: str = "", version: str = "") -> Sequence[ServedModel]:
+        """All that `find` gives, whatever the routing key, until the generation changes.
+
+        Raises:
+            UnknownModel: there is none.
+        """
         ...
 
     def served(self) -> Sequence[ServedModel]:
@@ -216,9 +220,9 @@ class OneModel:
             raise UnknownModel(msg)
         return model
 
-    def is_settled(self, name: str = "", version: str = "") -> bool:
+    def candidates(self, name: str = "", version: str = "") -> Sequence[ServedModel]:
         """See `Models`."""
-        return True
+        return (self.find(name, version),)
 
     def served(self) -> Sequence[ServedModel]:
         """See `Models`."""

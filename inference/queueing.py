@@ -102,24 +102,29 @@ class Queue(Generic[Item]):
     def __bool__(self) -> bool:
         return self.rows > 0
 
-    def admit(self, rows: int, priority: Priority, left_seconds: float, run_seconds: float) -> None:
-        """Whether a request may join while a run is under way.
+    def admit(
+        self, rows: int, priority: Priority, left_seconds: float, run_seconds: float, *, runs_under_way: int = 1
+    ) -> None:
+        """Whether a request may join.
 
         Args:
             rows: its players.
             priority: its class.
             left_seconds: until its deadline.
             run_seconds: what a run usually takes.
+            runs_under_way: 0 where the next run is yet to begin. Who takes part in that is let in whatever is usual:
+                after a stall, nothing but a run can tell that runs are short again.
 
         Raises:
             QueueFull, DeadlineMissed: it may not.
         """
         its = self._classes[priority]
-        # One run is under way and one takes this request; between them those that are filled before it.
-        expected_seconds = run_seconds * (2 + (self._runs_ahead(rows, priority) if self.rows else 0))
+        # One run takes this request; before it come those under way and those that are filled before it.
+        runs_before = runs_under_way + (self._runs_ahead(rows, priority) if self.rows else 0)
+        expected_seconds = run_seconds * (runs_before + 1)
         if its.rows and its.rows + rows > its.max_rows:
             raise QueueFull(its.rows, its.max_rows, max(1, math.ceil(1_000 * expected_seconds)))
-        if expected_seconds > left_seconds:
+        if runs_before and expected_seconds > left_seconds:
             msg = f"an answer was expected in {1_000 * expected_seconds:.1f} ms, after the deadline"
             raise DeadlineMissed(msg)
 

@@ -117,11 +117,11 @@ class Router:
             raise _unknown(routes, name, version)
         return canary.model if canary is not None and routing_key and canary.split.takes(routing_key) else live
 
-    def is_settled(self, name: str = "", version: str = "") -> bool:
+    def candidates(self, name: str = "", version: str = "") -> Sequence[ServedModel]:
         """See `models.Models`."""
         routes = self._routes
         route = routes.by_name.get(name or self._default_name(routes))
-        return bool(version) or route is None or route.canary is None
+        return (self.find(name, version),) if version or route is None else route.served()
 
     def served(self) -> Sequence[ServedModel]:
         """See `models.Models`."""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from inference.contract.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inference.models import Models, ServedModel
 
 _SPACE: Final = 1 << 64
 
@@ -46,6 +51,10 @@ class RoutingKeys:
     def of(self, routing_key: str, request_id: str = "") -> str:
         """Never empty."""
         return routing_key or request_id or f"call {next(self._calls)}"
+
+    def chooser(self, models: Models, name: str, version: str) -> Callable[[str, str], ServedModel]:
+        """Routing key and request id of a call that names these → the model that it meets."""
+        return lambda routing_key, request_id: models.find(name, version, self.of(routing_key, request_id))
 
 
 def checked_percent(percent: float) -> float:

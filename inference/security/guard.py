@@ -88,6 +88,9 @@ class Guard(grpc.ServerInterceptor):
             self._access.check(handler_call_details.method, handler_call_details.invocation_metadata or ())
         except Refused as refused:
             self._metrics.rejected[refused.reason].add()
+            name = handler_call_details.method.rpartition("/")[2]
+            if (seconds := self._metrics.request_seconds.get((name, code_of(refused).name))) is not None:
+                seconds.observe(0.0)  # no thread and no byte of it was waited for
             return self._refusal(refused)
         return continuation(handler_call_details)
 

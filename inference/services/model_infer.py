@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from inference.calls import Asked
 from inference.pb.inference import grpc_service_pb2 as pb
 from inference.repository.split import RoutingKeys
+from inference.services.learning import learn
 from inference.transport import checks, parameters
 from inference.transport.raw_shapes import RawShapes
 
@@ -43,8 +44,16 @@ class ModelInfer:
         key = self._keys.of(asked.routing_key, sent.id)
         model = self._models.find(sent.model_name, sent.model_version, key)
         found = Asked(model, model.tensors.decode(sent, asked), asked.timeout_seconds)
-        if not asked.routing_key and self._models.is_settled(sent.model_name, sent.model_version):
-            shapes.learn(message, sent, found)
+        if not asked.routing_key:  # a key stands anywhere among the parameters
+            named = sent.model_name, sent.model_version
+            learn(
+                self._models,
+                self._keys,
+                named,
+                found,
+                lambda other: other.tensors.decode(sent, asked),
+                lambda same, choose: shapes.learn(message, sent, same, choose),
+            )
         return found
 
     def encode(self, model: ServedModel, response: Response) -> bytes:

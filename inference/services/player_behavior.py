@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from inference.calls import Asked
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.repository.split import RoutingKeys
+from inference.services.learning import learn
 from inference.transport import checks
 from inference.transport.codec import parse
 from inference.transport.shapes import Shapes
@@ -47,9 +48,16 @@ class Predict:
         key = self._keys.of(parsed.routing_key, parsed.request_id)
         model = self._models.find(parsed.model_name, parsed.model_version, key)
         asked = Asked(model, model.codec.decode(parsed))
-        settled = not parsed.routing_key and self._models.is_settled(parsed.model_name, parsed.model_version)
-        if settled and parsed.HasField("packed_rows"):
-            shapes.learn(message, parsed, asked)
+        if parsed.HasField("packed_rows"):
+            named = parsed.model_name, parsed.model_version
+            learn(
+                self._models,
+                self._keys,
+                named,
+                asked,
+                lambda other: other.codec.decode(parsed),
+                lambda same, choose: shapes.learn(message, parsed, same, choose),
+            )
         return asked
 
     def encode(self, model: ServedModel, response: Response) -> bytes:

@@ -234,7 +234,8 @@ class Bursts:
                 refused[priority][1].append(job)
                 continue
             try:
-                self._queue.admit(rows, priority, job.deadline_seconds - now, self._mean_run_seconds)
+                left_seconds = job.deadline_seconds - now
+                self._queue.admit(rows, priority, left_seconds, self._mean_run_seconds, runs_under_way=0)
             except QueueFull as refusal:
                 too_large[priority] = rows
                 refused.setdefault(priority, (refusal, []))[1].append(job)

@@ -9,7 +9,10 @@ process with `max_memory_bytes`), and never ends a connection for its age.
 
 from __future__ import annotations
 
+import logging
+import os
 import secrets
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from inference.settings import ServerSettings
     from inference.transport.workers import Workers
 
+_LOG = logging.getLogger(__name__)
+
+_MAX_FAULTS: Final = 16
 _MAX_CALLS_BEHIND: Final = 100_000
 _IO_THREADS: Final = 1
 """One beside the thread that runs: on one core two are slower."""
@@ -157,6 +163,22 @@ class NativeTransport:
             self._thread.join()
 
     def _serve(self) -> None:
+        """Until the front is closed. Whatever goes wrong costs the calls that it went wrong with.
+
+        Where it goes wrong time and again the process is asked to end: a port that takes calls and never answers would
+        look healthy to everybody.
+        """
+        for _ in range(_MAX_FAULTS):
+            try:
+                self._serve_bursts()
+            except BaseException:  # a lack of memory, or a panic of the front's, which is no Exception
+                _LOG.critical("calls that had just come have no answer", exc_info=True)
+            else:
+                return
+        _LOG.critical("the native transport has failed %d times: the process ends", _MAX_FAULTS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _serve_bursts(self) -> None:
         front, bursts = self._front, self._bursts
         while True:
             if bursts.waiting_rows:

@@ -12,6 +12,7 @@ from inference.transport.tensors import FEATURES
 
 if TYPE_CHECKING:
     from inference.calls import Asked
+    from inference.transport.shapes import Choose
 
 _NAME_AND_VERSION_TAGS: Final = (b"\n", b"\x12")
 _ID_TAG: Final = b"\x1a"
@@ -27,7 +28,7 @@ class RawShapes(ShapeStore):
     def __init__(self, generation: int) -> None:
         super().__init__(generation, _ID_TAG, _NAME_AND_VERSION_TAGS)
 
-    def learn(self, message: bytes, parsed: pb.ModelInferRequest, asked: Asked) -> None:
+    def learn(self, message: bytes, parsed: pb.ModelInferRequest, asked: Asked, choose: Choose | None = None) -> None:
         """Remember the shape of a message, if its values are at its end and its id is where it usually is.
 
         Serializers may order a map's entries and much else as they like. So nothing is assumed of them: the message is
@@ -50,4 +51,4 @@ class RawShapes(ShapeStore):
                 return
         except DecodeError:
             return
-        self.remember(before, head, b"", asked)
+        self.remember(before, head, b"", asked, choose=choose)

@@ -76,6 +76,7 @@ def test_who_leaves_while_the_run_is_on_is_told_once_and_harms_nobody() -> None:
         hurried.result(PATIENCE_SECONDS)
     scene.close()
     assert answer_of(leader) == "leader"
+    assert [answers for answers, _ in scene.log.runs] == [1], "who was told otherwise is not counted as answered"
     assert scene.batcher.waiting_rows == 0
     assert scene.batcher.close(0.0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,10 +16,16 @@ from inference.engine import Engine
 from inference.models import OneModel, ServedModel
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.refusals import Refused
+from inference.repository.split import Split
 from inference.services.player_behavior import Predict
 from inference.settings import Limits
 from inference.transport.codec import Codec, parse
 from tests.support.artifacts import BEHAVIOURS, build_graph, make_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inference.models import Counted
 
 FEATURES = ("a", "b")
 MODEL = build_graph(len(FEATURES), BEHAVIOURS)
@@ -45,7 +52,7 @@ def packed(draw: st.DrawFn) -> pb.PredictRequest:
         model_name=draw(st.sampled_from(["", "testnet", "other"])),
         model_version=draw(st.sampled_from(["", "1"])),
         priority=draw(st.sampled_from([pb.Priority.Name(number) for number in pb.Priority.values()])),
-        routing_key=draw(st.sampled_from(["", "", "k"])),
+        routing_key=draw(st.sampled_from(["", "", "k", "player 1", "long " * 26])),
     )
 
 
@@ -57,7 +64,10 @@ def field(number: int, content: bytes) -> bytes:
 def odd(draw: st.DrawFn) -> bytes:
     """Messages as no serializer writes them: pieces in another order, repeated, unknown, cut off, changed."""
     message = draw(packed()).SerializeToString()
-    kind = draw(st.sampled_from(["plain", "twice", "second id", "unknown", "cut", "changed", "long id", "reordered"]))
+    kinds = ["plain", "twice", "second id", "unknown", "cut", "changed", "long id", "reordered", "no text"]
+    kind = draw(st.sampled_from(kinds))
+    if kind == "no text":
+        return message.removesuffix(b"k").removesuffix(b"R\x01") + b"R\x01\xff"
     if kind == "twice":
         return message + draw(packed()).SerializeToString()
     if kind == "second id":
@@ -100,12 +110,13 @@ def test_quick_is_none_or_right_whatever_was_learnt(messages: list[bytes], data:
 
 
 @given(packed(), IDS)
-def test_the_second_of_a_shape_is_quick(request: pb.PredictRequest, other_id: str) -> None:
+def test_the_second_of_a_shape_is_quick_with_another_id_and_key(request: pb.PredictRequest, other_id: str) -> None:
     method = Predict(OneModel(SERVED))
     first = said(request.SerializeToString())
     second = pb.PredictRequest()
     second.CopyFrom(request)
     second.request_id = other_id
+    second.routing_key = request.routing_key.upper()
     expected = said(second.SerializeToString())
     if first is None:
         with pytest.raises((InvalidRequest, Refused)):
@@ -113,9 +124,87 @@ def test_the_second_of_a_shape_is_quick(request: pb.PredictRequest, other_id: st
         return
     method.decode(request.SerializeToString())
     quick = method.quick(second.SerializeToString())
-    if request.routing_key == "" and expected is not None:
+    if len(request.routing_key) < 128 and expected is not None:
         assert quick is not None
         assert quick.request == expected
+
+
+class OnTrial:
+    """A live version and one on trial, which half of all keys meet and which lacks the last behaviour."""
+
+    generation = 0
+
+    def __init__(self) -> None:
+        self.live = SERVED
+        fewer = make_manifest(build_graph(len(FEATURES), BEHAVIOURS[:-1]), FEATURES, BEHAVIOURS[:-1])
+        engine = Engine.from_bytes(build_graph(len(FEATURES), BEHAVIOURS[:-1]))
+        self.trial = ServedModel(fewer, engine, LIMITS)
+        self.split = Split("testnet", "2", 50)
+
+    def find(self, name: str = "", version: str = "", routing_key: str = "") -> ServedModel:
+        return self.trial if routing_key and self.split.takes(routing_key) else self.live
+
+    def candidates(self, name: str = "", version: str = "") -> Sequence[ServedModel]:
+        return (self.live, self.trial)
+
+    def served(self) -> Sequence[ServedModel]:
+        return (self.live, self.trial)
+
+    def counted(self) -> Sequence[Counted]:
+        return ()
+
+
+@pytest.mark.parametrize("field_name", ["routing_key", "request_id"])
+def test_while_a_version_is_on_trial_every_call_meets_its_own_and_is_quick(field_name: str) -> None:
+    models = OnTrial()
+    method = Predict(models)
+    rows = pb.PackedRows(rows=2, values=np.arange(4, dtype="<f4").tobytes())
+    method.decode(pb.PredictRequest(packed_rows=rows, **{field_name: "key 000"}).SerializeToString())  # type: ignore[arg-type]
+    met = []
+    for number in range(200):
+        key = f"key {number:03}"
+        quick = method.quick(pb.PredictRequest(packed_rows=rows, **{field_name: key}).SerializeToString())  # type: ignore[arg-type]
+        assert quick is not None
+        assert quick.model is models.find(routing_key=key)
+        assert quick.request.values == rows.values
+        met.append(quick.model)
+    assert 60 < met.count(models.trial) < 140
+
+
+def test_nameless_calls_are_spread_over_a_trial() -> None:
+    models = OnTrial()
+    method = Predict(models)
+    message = pb.PredictRequest(packed_rows=pb.PackedRows(rows=1, values=bytes(8))).SerializeToString()
+    method.decode(message)
+    asked = [method.quick(message) for _ in range(200)]
+    assert 60 < sum(one is not None and one.model is models.trial for one in asked) < 140
+    assert None not in asked
+
+
+def test_what_the_version_on_trial_does_not_know_is_its_parsers_to_say() -> None:
+    models = OnTrial()
+    method = Predict(models)
+    rows = pb.PackedRows(rows=1, values=bytes(8))
+    keys = {models.find(routing_key=f"{number:02}"): f"{number:02}" for number in range(100)}
+    of_live, of_trial = (
+        pb.PredictRequest(packed_rows=rows, behaviours=[NAMES[-1]], routing_key=keys[model]).SerializeToString()
+        for model in (models.live, models.trial)
+    )
+    method.decode(of_live)
+    assert method.quick(of_live) is not None
+    assert method.quick(of_trial) is None
+    with pytest.raises(InvalidRequest, match=NAMES[-1]):
+        method.decode(of_trial)
+
+
+def test_a_shape_that_would_fill_the_memory_is_not_kept() -> None:
+    method = Predict(OneModel(SERVED))
+    for stuffing, kept in ((b"x" * 100, True), (b"x" * 4_000, False)):
+        rows = pb.PackedRows(rows=1, values=bytes(8))
+        unknown = b"\x7a" + bytes([len(stuffing) & 0x7F | 0x80, len(stuffing) >> 7]) + stuffing
+        message = pb.PredictRequest(packed_rows=rows).SerializeToString() + unknown
+        assert method.decode(message).request.values == bytes(8)
+        assert (method.quick(message) is not None) == kept
 
 
 def test_four_shapes_of_one_size_are_known_side_by_side() -> None:

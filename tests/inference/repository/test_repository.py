@@ -318,8 +318,8 @@ def test_a_canary_meets_its_share_and_an_explicit_version_is_that_version(root: 
         assert met.count("2") + met.count("10") == 1_000
         assert {router.find("net", version, "player").version for version in ("2", "10")} == {"2", "10"}
         assert router.find("net").version == "10"
-        assert not router.is_settled("net")
-        assert router.is_settled("net", "2")
+        assert {model.version for model in router.candidates("net")} == {"2", "10"}
+        assert [model.version for model in router.candidates("net", "2")] == ["2"]
         assert answers(router.find("net", "2"))
         model = router.find("net", "2")
         for percent, versions in ((0, {"10"}), (100, {"2"})):
@@ -338,7 +338,7 @@ def test_a_canary_that_is_stopped_is_gone(root: Path) -> None:
         repository.trials.start_canary("net", "2", 100)
         repository.trials.stop_canary("net")
         assert repository.router.find("net", "", "player").version == "10"
-        assert repository.router.is_settled("net")
+        assert [model.version for model in repository.router.candidates("net")] == ["10"]
         with pytest.raises(Conflict, match="an operator ended the trial"):
             repository.trials.stop_canary("net")
 

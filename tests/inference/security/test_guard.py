@@ -60,6 +60,10 @@ def rejected(server: Server, reason: str) -> float:
     return Scrape.read(server.metrics_url).total("playfuse_rejected_total", reason=reason)
 
 
+def ended(server: Server, code: str) -> float:
+    return Scrape.read(server.metrics_url).total("playfuse_request_seconds_count", code=code)
+
+
 def test_a_caller_with_a_token_is_answered(server: Server) -> None:
     for secret in (SECRET, ADMIN_SECRET):
         with Client(server.address, timeout_seconds=PATIENCE_SECONDS, token=secret) as client:
@@ -69,7 +73,7 @@ def test_a_caller_with_a_token_is_answered(server: Server) -> None:
 
 @pytest.mark.parametrize("secret", ["", "pf_wrong", SECRET[:-1]], ids=["empty", "unknown", "shortened"])
 def test_others_are_not_and_are_counted(server: Server, secret: str) -> None:
-    before = rejected(server, "unauthenticated")
+    before, ended_before = rejected(server, "unauthenticated"), ended(server, "UNAUTHENTICATED")
     with Client(server.address, timeout_seconds=PATIENCE_SECONDS, token=secret) as client:
         for call in (client.describe, lambda: client.predict(features={"sessions_7d": [1.0]})):
             with pytest.raises(CallFailed) as refused:
@@ -78,6 +82,7 @@ def test_others_are_not_and_are_counted(server: Server, secret: str) -> None:
             assert refused.value.details == "a valid bearer token is needed"
             assert "PLAYFUSE_CLIENT_TOKEN" in refused.value.fix
     assert rejected(server, "unauthenticated") == before + 2
+    assert ended(server, "UNAUTHENTICATED") == ended_before + 2
 
 
 def test_streams_and_unknown_methods_are_no_way_round(channel: Any) -> None:

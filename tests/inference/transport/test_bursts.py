@@ -167,6 +167,17 @@ def test_a_full_queue_refuses_a_burst_in_one_go_and_counts_everyone(scene: Scene
     assert sum(scene.metrics.request_seconds["Predict", "OK"].read().counts) == 8
 
 
+def test_after_a_stall_the_next_burst_is_answered_again(scene: Scene) -> None:
+    """However long runs usually take: who goes into the very next one is let in, and only that one tells better."""
+    scene.bursts._mean_run_seconds = 100.0  # a machine that stood still leaves the like of it
+    hurried = [scene.call(number, left_seconds=9.0) for number in range(1, 7)]  # four fit into a run
+    scene.bursts.take_in(hurried)
+    scene.run_all()
+    scene.assert_own(1, 2, 3, 4)
+    assert scene.front.codes() == dict.fromkeys((5, 6), grpc.StatusCode.DEADLINE_EXCEEDED)
+    assert scene.bursts._mean_run_seconds < 100.0
+
+
 def test_a_smaller_request_still_finds_the_room_that_a_larger_one_does_not(scene: Scene) -> None:
     burst = [scene.call(1, 4), scene.call(2, 3), scene.call(3, 4), scene.call(4, 1), scene.call(5, 4)]
     scene.bursts.take_in(burst)
