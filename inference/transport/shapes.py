@@ -74,7 +74,7 @@ class ShapeStore:
         size = len(message)
         chosen: ServedModel | None = None
         for shape in self._by_size.get(size - end + begin, ()):
-            (before, head, tail, key_bytes, choose, model, *_) = shape
+            before, head, tail, key_bytes, choose, model, rows, columns, nan_is_missing, priority, form, timeout = shape
             first = end + len(head)
             last = size - key_bytes - len(tail)
             if (
@@ -99,10 +99,9 @@ class ShapeStore:
                     continue
             elif key_bytes and not _is_text(message[size - key_bytes :]):
                 return None
-            _, _, _, _, _, _, rows, columns, nan_is_missing, priority, form, timeout_seconds = shape
             values = message[first:last]
             request = new_request((values, rows, columns, nan_is_missing, request_id, 0, priority, form))
-            return new_asked((model, request, timeout_seconds))
+            return new_asked((model, request, timeout))
         return None
 
     def remember(
