@@ -16,6 +16,7 @@ from inference.admin import AdminServer
 from inference.calls import Answering, name_of
 from inference.contract.errors import PlayfuseError
 from inference.energy import meter as meters
+from inference.energy.lasting import LastingMeter
 from inference.metrics import CallMetrics
 from inference.models import OneModel, ServedModel
 from inference.repository.families import families
@@ -71,7 +72,7 @@ class Server:
         limits = settings.limits
         self._workers = Workers(settings.threads, limits.max_waiting_requests)
         self._models, self._repository = self._open(artifact)
-        self.meter: Meter = meters.choose(watts_per_core=settings.watts_per_core)
+        self.meter: Meter = LastingMeter(meters.choose(watts_per_core=settings.watts_per_core))
         self._standard = StandardServices(player_behavior.SERVICE, model_infer.SERVICE)
         methods: tuple[Method, ...] = (
             DescribeModel(self._models, limits),
