@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import grpc
-from grpc_reflection.v1alpha import reflection
 
 from inference.pb.playfuse.v1.model_admin_pb2_grpc import add_ModelAdminServicer_to_server
 from inference.services.model_admin import SERVICE, ModelAdmin
+from inference.services.standard import Reflection
 from inference.transport.grpcio import cannot_listen
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ class AdminServer:
             maximum_concurrent_rpcs=_MAX_CALLS,
         )
         add_ModelAdminServicer_to_server(ModelAdmin(repository), self._server)
-        reflection.enable_server_reflection((SERVICE, reflection.SERVICE_NAME), self._server)
+        self._reflection = Reflection(SERVICE)
+        self._server.add_generic_rpc_handlers((self._reflection,))
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -71,3 +72,4 @@ class AdminServer:
         """Take no more; let those under way finish."""
         self._server.stop(grace_seconds).wait()
         self._pool.shutdown()
+        self._reflection.close()

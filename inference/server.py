@@ -23,7 +23,7 @@ from inference.repository.families import families
 from inference.repository.follower import Follower
 from inference.repository.repository import Repository
 from inference.security import exposure, tokens
-from inference.security.guard import Access, Guard
+from inference.security.guard import ALL_METHODS, Access, Guard
 from inference.services import model_infer, open_inference, player_behavior
 from inference.services.model_infer import ModelInfer
 from inference.services.player_behavior import DescribeModel, Predict
@@ -84,8 +84,10 @@ class Server:
         scoring: tuple[ScoringMethod, ...] = (predict, infer)
         metrics = CallMetrics([*map(name_of, methods), *map(name_of, scoring)])
         answering = Answering(metrics, limits.max_wait_seconds)
-        access = None if settings.tokens_file is None else Access(tokens.read(settings.tokens_file))
+        known = None if settings.tokens_file is None else tokens.read(settings.tokens_file)
+        access = None if known is None else Access(known)
         self._guards = [] if access is None else [Guard(access, metrics)]
+        self._admin_guards = [] if known is None else [Guard(Access(known, ALL_METHODS), metrics)]
         name = choice.choose(settings)
         self._transport = choice.build(name, methods, scoring, answering, self._workers, settings, self._guards, access)
         self._standard.add_to(self._transport.server)
@@ -177,7 +179,7 @@ class Server:
         if self._repository is not None:
             self._repository.close()
         self._standard.close()
-        for guard in self._guards:
+        for guard in (*self._guards, *self._admin_guards):
             guard.close()
         self._http.shutdown()
         self._http.server_close()
@@ -187,7 +189,7 @@ class Server:
         settings = self._settings
         address = _join(settings.admin_host, settings.admin_port)
         reuse_port = self._member is not None
-        return AdminServer(repository, address, interceptors=self._guards, reuse_port=reuse_port)
+        return AdminServer(repository, address, interceptors=self._admin_guards, reuse_port=reuse_port)
 
     def _own(self, repository: Repository, member: Membership) -> None:
         """Decide what is served, for the others too."""
