@@ -8,6 +8,7 @@ import resource
 import select
 import signal
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -164,15 +165,17 @@ class Server:
 
         NOT_SERVING for balancers first, still serving while they notice; then as the transport does it.
         """
+        settings = self._settings
+        deadline_seconds = time.monotonic() + settings.drain_seconds + settings.grace_seconds
         self._standard.shutting_down()
-        if self.follower is not None:
-            self.follower.close()
-        if self._admin is not None:
-            self._admin.stop(self._settings.grace_seconds)
-        if self._member is not None:
-            self._member.release()
-        time.sleep(self._settings.drain_seconds)
-        answered = self._transport.drain(self._settings.grace_seconds)
+        # Beside the calls, which must not wait for it: a change of the models may take longer than they have.
+        leaving = threading.Thread(target=self._leave_models, args=(deadline_seconds,), name="leaving", daemon=True)
+        leaving.start()
+        time.sleep(settings.drain_seconds)
+        answered = self._transport.drain(settings.grace_seconds)
+        leaving.join(max(0.0, deadline_seconds - time.monotonic()))
+        if leaving.is_alive():
+            _LOG.error("a change of the models was still under way: it is given up")
         for model in self._models.served():
             model.batcher.close(0.0)
         self._workers.shutdown(wait=answered)
@@ -190,6 +193,15 @@ class Server:
         address = _join(settings.admin_host, settings.admin_port)
         reuse_port = self._member is not None
         return AdminServer(repository, address, interceptors=self._admin_guards, reuse_port=reuse_port)
+
+    def _leave_models(self, deadline_seconds: float) -> None:
+        """Change no more what is served: another one owns it once the last change is made."""
+        if self.follower is not None:
+            self.follower.close()
+        if self._admin is not None:
+            self._admin.stop(max(0.0, deadline_seconds - time.monotonic()))
+        if self._member is not None:
+            self._member.release()
 
     def _own(self, repository: Repository, member: Membership) -> None:
         """Decide what is served, for the others too."""
