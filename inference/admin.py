@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import grpc
-from grpc_reflection.v1alpha import reflection
 
 from inference.pb.playfuse.v1.model_admin_pb2_grpc import add_ModelAdminServicer_to_server
 from inference.services.model_admin import SERVICE, ModelAdmin
+from inference.services.standard import Reflection
 from inference.transport.grpcio import cannot_listen
+from inference.transport.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import ThreadPoolExecutor
 
     from inference.repository.repository import Repository
 
@@ -44,15 +44,18 @@ class AdminServer:
         interceptors: Sequence[grpc.ServerInterceptor] = (),
         reuse_port: bool = False,
     ) -> None:
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="admin")
+        # All threads from the start, not one more whenever two calls meet: a count that grows later would look like a
+        # leak. And a process that ends waits for none of them, whatever file they wait for.
+        self._workers = Workers(_THREADS, _MAX_CALLS, name="admin")
         self._server = grpc.server(
-            self._pool,
+            cast("ThreadPoolExecutor", self._workers),
             interceptors=list(interceptors),
             options=[("grpc.so_reuseport", int(reuse_port)), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)],
             maximum_concurrent_rpcs=_MAX_CALLS,
         )
         add_ModelAdminServicer_to_server(ModelAdmin(repository), self._server)
-        reflection.enable_server_reflection((SERVICE, reflection.SERVICE_NAME), self._server)
+        self._reflection = Reflection(SERVICE)
+        self._server.add_generic_rpc_handlers((self._reflection,))
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -60,14 +63,14 @@ class AdminServer:
 
     def start(self) -> None:
         """Take calls."""
-        # All threads now, not one more whenever two calls meet: a count that grows later would look like a leak.
-        together = threading.Barrier(_THREADS + 1)
-        for _ in range(_THREADS):
-            self._pool.submit(together.wait)
-        together.wait()
         self._server.start()
 
     def stop(self, grace_seconds: float) -> None:
-        """Take no more; let those under way finish."""
+        """Take no more; returns when those under way are over.
+
+        Args:
+            grace_seconds: time to answer them; a change that takes longer is made all the same, for nobody.
+        """
         self._server.stop(grace_seconds).wait()
-        self._pool.shutdown()
+        self._workers.shutdown()
+        self._reflection.close()

@@ -8,6 +8,7 @@ import resource
 import select
 import signal
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -16,13 +17,14 @@ from inference.admin import AdminServer
 from inference.calls import Answering, name_of
 from inference.contract.errors import PlayfuseError
 from inference.energy import meter as meters
+from inference.energy.lasting import LastingMeter
 from inference.metrics import CallMetrics
 from inference.models import OneModel, ServedModel
 from inference.repository.families import families
 from inference.repository.follower import Follower
 from inference.repository.repository import Repository
 from inference.security import exposure, tokens
-from inference.security.guard import Access, Guard
+from inference.security.guard import ALL_METHODS, Access, Guard
 from inference.services import model_infer, open_inference, player_behavior
 from inference.services.model_infer import ModelInfer
 from inference.services.player_behavior import DescribeModel, Predict
@@ -71,7 +73,7 @@ class Server:
         limits = settings.limits
         self._workers = Workers(settings.threads, limits.max_waiting_requests)
         self._models, self._repository = self._open(artifact)
-        self.meter: Meter = meters.choose(watts_per_core=settings.watts_per_core)
+        self.meter: Meter = LastingMeter(meters.choose(watts_per_core=settings.watts_per_core))
         self._standard = StandardServices(player_behavior.SERVICE, model_infer.SERVICE)
         methods: tuple[Method, ...] = (
             DescribeModel(self._models, limits),
@@ -83,8 +85,10 @@ class Server:
         scoring: tuple[ScoringMethod, ...] = (predict, infer)
         metrics = CallMetrics([*map(name_of, methods), *map(name_of, scoring)])
         answering = Answering(metrics, limits.max_wait_seconds)
-        access = None if settings.tokens_file is None else Access(tokens.read(settings.tokens_file))
+        known = None if settings.tokens_file is None else tokens.read(settings.tokens_file)
+        access = None if known is None else Access(known)
         self._guards = [] if access is None else [Guard(access, metrics)]
+        self._admin_guards = [] if known is None else [Guard(Access(known, ALL_METHODS), metrics)]
         name = choice.choose(settings)
         self._transport = choice.build(name, methods, scoring, answering, self._workers, settings, self._guards, access)
         self._standard.add_to(self._transport.server)
@@ -161,22 +165,24 @@ class Server:
 
         NOT_SERVING for balancers first, still serving while they notice; then as the transport does it.
         """
+        settings = self._settings
+        deadline_seconds = time.monotonic() + settings.drain_seconds + settings.grace_seconds
         self._standard.shutting_down()
-        if self.follower is not None:
-            self.follower.close()
-        if self._admin is not None:
-            self._admin.stop(self._settings.grace_seconds)
-        if self._member is not None:
-            self._member.release()
-        time.sleep(self._settings.drain_seconds)
-        answered = self._transport.drain(self._settings.grace_seconds)
+        # Beside the calls, which must not wait for it: a change of the models may take longer than they have.
+        leaving = threading.Thread(target=self._leave_models, args=(deadline_seconds,), name="leaving", daemon=True)
+        leaving.start()
+        time.sleep(settings.drain_seconds)
+        answered = self._transport.drain(settings.grace_seconds)
+        leaving.join(max(0.0, deadline_seconds - time.monotonic()))
+        if leaving.is_alive():
+            _LOG.error("a change of the models was still under way: it is given up")
         for model in self._models.served():
             model.batcher.close(0.0)
         self._workers.shutdown(wait=answered)
         if self._repository is not None:
             self._repository.close()
         self._standard.close()
-        for guard in self._guards:
+        for guard in (*self._guards, *self._admin_guards):
             guard.close()
         self._http.shutdown()
         self._http.server_close()
@@ -186,7 +192,16 @@ class Server:
         settings = self._settings
         address = _join(settings.admin_host, settings.admin_port)
         reuse_port = self._member is not None
-        return AdminServer(repository, address, interceptors=self._guards, reuse_port=reuse_port)
+        return AdminServer(repository, address, interceptors=self._admin_guards, reuse_port=reuse_port)
+
+    def _leave_models(self, deadline_seconds: float) -> None:
+        """Change no more what is served: another one owns it once the last change is made."""
+        if self.follower is not None:
+            self.follower.close()
+        if self._admin is not None:
+            self._admin.stop(max(0.0, deadline_seconds - time.monotonic()))
+        if self._member is not None:
+            self._member.release()
 
     def _own(self, repository: Repository, member: Membership) -> None:
         """Decide what is served, for the others too."""

@@ -30,13 +30,16 @@ ADMIN_METHODS: Final = (
 )
 """Methods, and whole services with a slash at the end, that change what is served."""
 
+ALL_METHODS: Final = ("/",)
+"""Whatever a port of admins has, what merely tells of it as well."""
+
 
 class Access:
     """Who may call what.
 
     Args:
         tokens: those that are valid.
-        admin_methods: see `ADMIN_METHODS`.
+        admin_methods: those that need the role admin: `ADMIN_METHODS` or `ALL_METHODS`.
     """
 
     def __init__(self, tokens: Tokens, admin_methods: tuple[str, ...] = ADMIN_METHODS) -> None:

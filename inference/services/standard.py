@@ -16,10 +16,14 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
+    from typing import NoReturn
 
 HEALTH_SERVICE: Final[str] = health.SERVICE_NAME
 REFLECTION_SERVICE: Final[str] = reflection.SERVICE_NAME
 _REFLECTION_THREADS: Final = 2
+_MAX_REFLECTION_STREAMS: Final = 16
+"""Open at once. Each counts among grpcio's concurrent calls until it ends, beside the calls that matter."""
 
 
 class _On:
@@ -64,6 +68,64 @@ def _parsing_each(message_type: Any, servicer: reflection.ReflectionServicer) ->
     return handle
 
 
+class _CountingPool(ThreadPoolExecutor):
+    """Knows what it has been given and is not over yet."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        super().__init__(threads, thread_name_prefix=name)
+        self._unfinished: set[Future[Any]] = set()  # changes as a whole: see `transport.workers`
+
+    @property
+    def unfinished(self) -> int:
+        """Calls that wait or are being handled now."""
+        return len(self._unfinished)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = super().submit(fn, *args, **kwargs)
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
+        return future
+
+
+class Reflection(grpc.GenericRpcHandler):
+    """Reflection of one server: a few streams at once, further ones are refused.
+
+    Args:
+        services: full names of the other services.
+    """
+
+    def __init__(self, *services: str) -> None:
+        self._pool = _CountingPool(_REFLECTION_THREADS, "reflection")
+        self._refusals = ThreadPoolExecutor(1, thread_name_prefix="reflection-refusal")
+        servicer = reflection.ReflectionServicer((*services, REFLECTION_SERVICE))
+        self._answer: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
+            _On(self._pool, _parsing_each(reflection_pb2.ServerReflectionRequest, servicer)),
+            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        self._refuse: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
+            _On(self._refusals, _too_many_streams)
+        )
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """See `grpc.GenericRpcHandler`; grpcio looks up one call after the other."""
+        if handler_call_details.method != f"/{REFLECTION_SERVICE}/ServerReflectionInfo":
+            return None
+        return self._answer if self._pool.unfinished < _MAX_REFLECTION_STREAMS else self._refuse
+
+    def close(self) -> None:
+        """Let the threads end; after the server has stopped."""
+        self._pool.shutdown()
+        self._refusals.shutdown()
+
+
+def _too_many_streams(_messages: object, context: grpc.ServicerContext) -> NoReturn:
+    context.abort(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        f"reflection: got a stream beside {_MAX_REFLECTION_STREAMS} open ones, expected no more than those at once. "
+        "Close one that is done, or try again later.",
+    )
+
+
 class StandardServices:
     """Health and reflection of one server.
 
@@ -76,7 +138,7 @@ class StandardServices:
         self.is_serving = False
         self._health = health.HealthServicer()
         self._health_pool = ThreadPoolExecutor(1, thread_name_prefix="health")
-        self._reflection_pool = ThreadPoolExecutor(_REFLECTION_THREADS, thread_name_prefix="reflection")
+        self._reflection = Reflection(*services, HEALTH_SERVICE)
         self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     def add_to(self, server: grpc.Server) -> None:
@@ -94,18 +156,8 @@ class StandardServices:
                 response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
             ),
         }
-        reflect = reflection.ReflectionServicer((*self._services, HEALTH_SERVICE, REFLECTION_SERVICE))
-        reflection_handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(
-                _On(self._reflection_pool, _parsing_each(reflection_pb2.ServerReflectionRequest, reflect)),
-                response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-            )
-        }
         server.add_generic_rpc_handlers(
-            (
-                grpc.method_handlers_generic_handler(HEALTH_SERVICE, health_handlers),
-                grpc.method_handlers_generic_handler(REFLECTION_SERVICE, reflection_handlers),
-            )
+            (grpc.method_handlers_generic_handler(HEALTH_SERVICE, health_handlers), self._reflection)
         )
 
     def serving(self) -> None:
@@ -121,7 +173,7 @@ class StandardServices:
     def close(self) -> None:
         """Let the threads end; after the server has stopped."""
         self._health_pool.shutdown()
-        self._reflection_pool.shutdown()
+        self._reflection.close()
 
     def _set(self, status: int) -> None:
         for service in ("", *self._services):

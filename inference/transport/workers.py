@@ -83,16 +83,17 @@ class Workers(futures.Executor):
     Args:
         threads: how many calls run at once.
         max_waiting: calls that may wait for a thread; later ones are run by the extra thread, marked overloaded.
+        name: of the threads.
     """
 
-    def __init__(self, threads: int, max_waiting: int) -> None:
+    def __init__(self, threads: int, max_waiting: int, *, name: str = "call") -> None:
         self._max_waiting = max_waiting
         self._accepted: SimpleQueue[_Call | None] = SimpleQueue()
         self._refused: SimpleQueue[_Call | None] = SimpleQueue()
         # A set changes as a whole under Python's global lock: cheaper than a counter with a lock of its own.
         self._unfinished: set[_Call] = set()
         self._threads = [
-            threading.Thread(target=self._work, args=(queue,), name=f"call-{number}", daemon=True)
+            threading.Thread(target=self._work, args=(queue,), name=f"{name}-{number}", daemon=True)
             for number, queue in enumerate([self._accepted] * threads + [self._refused])
         ]
         for thread in self._threads:

@@ -6,7 +6,7 @@ import gc
 import socket
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -23,6 +23,7 @@ from inference.server import Server
 from inference.services.model_admin import SERVICE
 from inference.settings import CanaryBounds, ServerSettings
 from playfuse.demo.metrics import Scrape
+from tests.support.reflection import open_streams
 from tests.support.repositories import ROWS, damage, expected, remove, served_models, write_versions
 from tests.support.waiting import until
 
@@ -270,6 +271,24 @@ def test_only_an_admins_token_changes_what_is_served(root: Path, tmp_path_factor
         with AdminClient(server.admin_address, timeout_seconds=PATIENCE_SECONDS, token=of_admins) as client:
             assert client.list().models[0].live_version == "2"
             assert client.load("net", "1").model.live_version == "1"
+        bearer = (("authorization", f"Bearer {of_callers}"),)
+        for path in ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "/no.such.Service/Method"):
+            with grpc.insecure_channel(server.admin_address) as channel:
+                stream: Any = channel.stream_stream(path)(iter(()), metadata=bearer, timeout=PATIENCE_SECONDS)
+                with pytest.raises(grpc.RpcError) as denied:
+                    next(stream)
+            assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_open_reflection_streams_keep_no_change_waiting(server: Server, admin: AdminClient) -> None:
+    with (
+        grpc.insecure_channel(server.admin_address) as channel,
+        open_streams(channel, 20, seconds=PATIENCE_SECONDS) as streams,
+    ):
+        # All have come once those that are too many are refused.
+        assert until(lambda: sum(stream.done() for stream in streams) == 4, seconds=PATIENCE_SECONDS)
+        assert admin.load("net", "1").model.live_version == "1"
+        assert admin.rollback("net").model.live_version == "2"
 
 
 def test_reflection_tells_of_the_service(server: Server) -> None:

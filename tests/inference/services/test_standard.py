@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -8,10 +7,11 @@ import grpc
 import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from inference.services.standard import HEALTH_SERVICE, REFLECTION_SERVICE, StandardServices
+from tests.support.reflection import open_streams
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,15 +86,34 @@ def test_reflection_lists_and_describes_the_services(standard: tuple[StandardSer
 def test_open_reflection_streams_block_no_check(standard: tuple[StandardServices, grpc.Channel]) -> None:
     services, channel = standard
     services.serving()
-    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-    finished = threading.Event()
+    with open_streams(channel, 2, seconds=PATIENCE_SECONDS) as streams:
+        for stream in streams:
+            assert next(stream).HasField("list_services_response")
+        assert check(channel, "") == SERVING
 
-    def questions() -> Iterator[reflection_pb2.ServerReflectionRequest]:
-        yield reflection_pb2.ServerReflectionRequest(list_services="")
-        assert finished.wait(PATIENCE_SECONDS)
 
-    streams = [stub.ServerReflectionInfo(questions(), timeout=PATIENCE_SECONDS) for _ in range(2)]
-    for stream in streams:
-        assert next(stream).HasField("list_services_response")
-    assert check(channel, "") == SERVING
-    finished.set()
+def test_reflection_streams_beyond_a_few_are_refused_and_use_up_no_calls() -> None:
+    standard = StandardServices(SERVICE)
+    pool = ThreadPoolExecutor(1)
+    server = grpc.server(pool, maximum_concurrent_rpcs=40)
+    standard.add_to(server)
+    standard.serving()
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with open_streams(channel, 16, seconds=PATIENCE_SECONDS) as streams:
+            assert until(lambda: standard._reflection._pool.unfinished == 16, seconds=PATIENCE_SECONDS)
+            for _ in range(3):
+                with open_streams(channel, 30, seconds=PATIENCE_SECONDS) as more:
+                    for stream in more:
+                        with pytest.raises(grpc.RpcError) as refused:
+                            next(stream)
+                        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                        assert "reflection: got a stream beside 16 open ones" in str(refused.value.details())
+                assert check(channel, "") == SERVING
+        for stream in streams:  # those that were let in all get their answer, and make room
+            assert next(stream).HasField("list_services_response")
+        assert SERVICE in ProtoReflectionDescriptorDatabase(channel).get_services()
+    server.stop(None).wait()
+    standard.close()
+    pool.shutdown()
