@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +11,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from inference.scraping import scrape
 from inference.supervision import totals
 
 if TYPE_CHECKING:
@@ -113,9 +113,7 @@ class FleetMetrics(Collector):
 
 def _ask(url: str) -> Families | None:
     try:
-        with urllib.request.urlopen(url, timeout=_ANSWER_SECONDS) as reply:
-            content: bytes = reply.read()
-        return totals.parse(content.decode())
+        return totals.parse(scrape(url, timeout_seconds=_ANSWER_SECONDS))
     except (OSError, ValueError) as error:
         _LOG.warning("a worker's metrics did not come: %s", error)
         return None

@@ -92,6 +92,18 @@ def test_who_does_not_answer_stands_with_what_it_said(fleet: FleetMetrics, pages
         pages[0] = Page()
 
 
+def test_no_proxy_is_asked_for_what_is_on_this_machine(
+    fleet: FleetMetrics, pages: list[Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # where nobody listens
+    fleet.joined(0, pages[0].url)
+    pages[0].calls.inc(4)
+    assert scrape(fleet).total("calls_total") == 4
+    assert Scrape.read(pages[0].url).total("calls_total") == 4
+
+
 def test_the_supervisor_itself_is_counted(fleet: FleetMetrics) -> None:
     assert scrape(fleet).total("process_resident_memory_bytes") > 1_000_000
 
