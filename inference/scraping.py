@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import urllib.request
 
 
@@ -13,10 +14,13 @@ def scrape(url: str, *, timeout_seconds: float) -> str:
         timeout_seconds: for each step of the way.
 
     Raises:
-        OSError: nothing answers there.
+        OSError: nothing answers there, or not in whole HTTP.
         ValueError: it is no text.
     """
     directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with directly.open(url, timeout=timeout_seconds) as reply:
-        content: bytes = reply.read()
+    try:
+        with directly.open(url, timeout=timeout_seconds) as reply:
+            content: bytes = reply.read()
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"{url}: {error!r}") from error
     return content.decode()
