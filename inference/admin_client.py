@@ -9,7 +9,7 @@ import grpc
 from inference.client import CallFailed
 from inference.pb.playfuse.v1 import model_admin_pb2 as pb
 from inference.pb.playfuse.v1.model_admin_pb2_grpc import ModelAdminStub
-from inference.security.channel import authorization
+from inference.security.channel import authorization, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ class AdminClient:
         self._target = target
         self._timeout_seconds = timeout_seconds
         self._metadata = authorization(token)
-        self._channel = grpc.insecure_channel(target, options=[("grpc.enable_retries", 0)])
+        self._channel = connect(target, None, options=[("grpc.enable_retries", 0)])
         self._stub = ModelAdminStub(self._channel)
 
     def list(self) -> pb.ListModelsResponse:

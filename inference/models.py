@@ -168,7 +168,7 @@ class ModelState(NamedTuple):
 
     Attributes:
         name: of the model.
-        version: of it.
+        version: of it; empty: all of them, where the model's folder cannot be listed.
         is_ready: whether it answers.
         reason: why it does not; empty where it does, or was not asked to.
     """

@@ -5,14 +5,13 @@ from __future__ import annotations
 import gc
 import logging
 import resource
-import select
 import signal
 import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from inference import exposition
+from inference import exposition, polling
 from inference.admin import AdminServer
 from inference.calls import Answering, name_of
 from inference.contract.errors import PlayfuseError
@@ -256,8 +255,8 @@ def serve(
     server.start()
     on_ready(server)
     watched = [stop] if line is None else [stop, line]
-    while stop not in (readable := select.select(watched, [], [], _METER_PERIOD_SECONDS)[0]):
-        if readable and not hear(server):
+    while stop not in (heard := polling.readable(watched, _METER_PERIOD_SECONDS)):
+        if heard and not hear(server):
             break
         server.meter.read()
     _LOG.info("draining: at most %g s", settings.drain_seconds + settings.grace_seconds)

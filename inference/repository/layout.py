@@ -30,11 +30,19 @@ class Layout:
         self.root = root
 
     def names(self) -> list[str]:
-        """Models, by name."""
+        """Models, by name.
+
+        Raises:
+            ArtifactError: the root cannot be listed.
+        """
         return sorted(_folders(self.root))
 
     def versions(self, name: str) -> list[str]:
-        """Versions of a model, the newest first; none where there is no such model."""
+        """Versions of a model, the newest first; none where there is no such model.
+
+        Raises:
+            ArtifactError: its folder cannot be listed.
+        """
         # Never join what a caller sent to a path: it is looked up among what is there.
         return sorted(_folders(self.root / name), key=order, reverse=True) if name in self.names() else []
 
@@ -43,6 +51,7 @@ class Layout:
 
         Raises:
             UnknownModel: there is none.
+            ArtifactError: its folder cannot be listed.
         """
         versions = self.versions(name)
         if not versions:
@@ -77,10 +86,17 @@ class Layout:
 
 def _folders(path: Path) -> list[str]:
     try:
-        return [entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+        return [entry.name for entry in path.iterdir() if not entry.name.startswith(".") and _is_folder(entry)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise ArtifactError(
             str(path), got=error.strerror or str(error), expected="a folder that can be listed"
         ) from error
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a link to where nobody may look: reading it tells why
+        return True

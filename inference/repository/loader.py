@@ -42,11 +42,23 @@ class Loader:
     ) -> None:
         self.layout = layout
         self.faults: dict[tuple[str, str], str] = {}
-        """(name, version) → why it could not be loaded when that was last tried."""
+        """(name, version) → why it could not be loaded when that was last tried; of all its versions: (name, "")."""
         self._limits = limits
         self._ledger = ledger
         self._changes = changes
         self._others_are_coming = others_are_coming
+
+    def versions(self, name: str) -> list[str]:
+        """Versions of a model, the newest first; none where its folder cannot be listed, which is among the faults."""
+        try:
+            versions = self.layout.versions(name)
+        except ArtifactError as error:
+            if self.faults.get((name, "")) != str(error):  # once, however often somebody asks
+                _LOG.error("no version of %s can be found: %s", name, error)
+            self.faults[name, ""] = str(error)
+            return []
+        self.faults.pop((name, ""), None)
+        return versions
 
     def to_serve(self, name: str, version: str, *, beside: Manifest | None = None) -> ServedModel:
         """A version that callers may meet, with the counters that it had when it was served before.

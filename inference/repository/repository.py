@@ -78,13 +78,15 @@ class Repository:
 
     def index(self) -> Sequence[ModelState]:
         """See `models.ModelControl`."""
-        by_name, layout = self.router.routes.by_name, self.loader.layout
+        by_name, loader = self.router.routes.by_name, self.loader
         states = []
-        for name in sorted({*layout.names(), *by_name}):
+        for name in sorted({*loader.layout.names(), *by_name}):
             served = {model.version for model in by_name[name].served()} if name in by_name else set()
-            there = layout.versions(name)
+            there = loader.versions(name)
             for version in [*there, *sorted(served.difference(there))]:
-                states.append(ModelState(name, version, version in served, self.loader.faults.get((name, version), "")))
+                states.append(ModelState(name, version, version in served, loader.faults.get((name, version), "")))
+            if unlisted := loader.faults.get((name, "")):
+                states.append(ModelState(name, "", False, unlisted))
         return states
 
     def load(self, name: str, version: str = "") -> None:

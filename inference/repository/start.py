@@ -54,7 +54,7 @@ def _start(repository: Repository, name: str, was: ModelServing | None) -> None:
         _LOG.warning("%s is not served: it was unloaded", name)
         return
     wished = [version for version in (was.live, was.previous) if version] if was else []
-    for version in dict.fromkeys([*wished, *repository.loader.layout.versions(name)]):
+    for version in dict.fromkeys([*wished, *repository.loader.versions(name)]):
         try:
             model = repository.loader.to_serve(name, version)
         except (ArtifactError, UnknownModel) as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
@@ -14,6 +15,9 @@ from inference.security.tokens import HEADER
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+_LOOPBACK: Final = re.compile(r"(?:\w+:/*)?(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
+"""Targets on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,13 @@ class ClientTls:
 def connect(target: str, tls: ClientTls | None, options: Sequence[tuple[str, int | str]] = ()) -> grpc.Channel:
     """A channel to a server, in plain text where `tls` is none.
 
+    gRPC asks the proxy that the environment names even for loopback, which is another one there: not so here.
+
     Raises:
         PlayfuseError: a TLS file cannot be used.
     """
+    if _LOOPBACK.fullmatch(target):
+        options = [*options, ("grpc.enable_http_proxy", 0)]
     if tls is None:
         return grpc.insecure_channel(target, options=options)
     named = [("grpc.ssl_target_name_override", tls.server_name)] if tls.server_name else []

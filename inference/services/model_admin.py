@@ -120,7 +120,8 @@ class ModelAdmin(model_admin_pb2_grpc.ModelAdminServicer):
 
 def _status(repository: Repository, name: str) -> pb.ModelStatus:
     route = repository.router.routes.by_name.get(name)
-    there = repository.loader.layout.versions(name)
+    there = repository.loader.versions(name)
+    unlisted = [""] if (name, "") in repository.loader.faults else []
     roles = {} if route is None else _roles(route)
     was = repository.record.not_served.get(name)
     previous = was.previous if route is None and was is not None else ""
@@ -134,7 +135,7 @@ def _status(repository: Repository, name: str) -> pb.ModelStatus:
                 role=roles.get(version, pb.VERSION_ROLE_UNSPECIFIED),
                 fault=repository.loader.faults.get((name, version), ""),
             )
-            for version in [*there, *(version for version in roles if version not in there)]
+            for version in [*there, *(version for version in roles if version not in there), *unlisted]
         ],
         canary=_canary(route.canary) if route and route.canary else None,
         shadow=_shadow(route.shadow) if route and route.shadow else None,

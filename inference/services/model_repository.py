@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ALLOW_SETTING: Final = "allow_repository_control"
 _UNLOAD_DEPENDENTS: Final = "unload_dependents"
 """Sent by Triton's client with every unload; nothing here depends on another model."""
+_NOT_LOADED: Final = "it could not be loaded; the server's log and its admin's port tell why"
+"""Who may only predict learns neither of the server's paths nor of what its libraries say."""
 
 
 class ModelRepository:
@@ -44,7 +46,12 @@ class ModelRepository:
         entry = pb.RepositoryIndexResponse.ModelIndex
         return pb.RepositoryIndexResponse(
             models=[
-                entry(name=name, version=version, state="READY" if is_ready else "UNAVAILABLE", reason=reason)
+                entry(
+                    name=name,
+                    version=version,
+                    state="READY" if is_ready else "UNAVAILABLE",
+                    reason=reason and _NOT_LOADED,
+                )
                 for name, version, is_ready, reason in states
                 if is_ready or not asked.ready
             ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +11,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from inference.scraping import scrape
 from inference.supervision import totals
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _ANSWER_SECONDS: Final = 2.0
-_REFRESH_SECONDS: Final = 5.0
-"""What a worker that is killed has counted since it was last asked is lost: that much time of it."""
 
 
 class FleetMetrics(Collector):
@@ -32,9 +30,11 @@ class FleetMetrics(Collector):
 
     Args:
         wanted: how many workers there should be.
+        refresh_seconds: how often it asks by itself. What a worker that is killed has counted since is lost.
     """
 
-    def __init__(self, wanted: int) -> None:
+    def __init__(self, wanted: int, *, refresh_seconds: float = 5.0) -> None:
+        self._refresh_seconds = refresh_seconds
         self._wanted = wanted
         self._restarts = 0
         self._urls: dict[int, str] = {}
@@ -94,8 +94,12 @@ class FleetMetrics(Collector):
                 urls = dict(self._urls)
             if not urls:
                 return
-            with ThreadPoolExecutor(len(urls)) as pool:
-                answers = dict(zip(urls, pool.map(_ask, urls.values()), strict=True))
+            try:
+                with ThreadPoolExecutor(len(urls)) as pool:
+                    answers = dict(zip(urls, pool.map(_ask, urls.values()), strict=True))
+            except RuntimeError as error:  # the system has no thread to give
+                _LOG.warning("the workers' metrics did not come: %s", error)
+                return
             with self._lock:
                 self._known |= {
                     pid: families for pid, families in answers.items() if families is not None and pid in self._urls
@@ -107,15 +111,16 @@ class FleetMetrics(Collector):
         self._thread.join()
 
     def _refresh_regularly(self) -> None:
-        while not self._closed.wait(_REFRESH_SECONDS):
-            self.refresh()
+        while not self._closed.wait(self._refresh_seconds):
+            try:
+                self.refresh()
+            except Exception:  # without its thread what a killed worker has counted would be lost
+                _LOG.exception("asking the workers for their metrics failed; it is tried again")
 
 
 def _ask(url: str) -> Families | None:
     try:
-        with urllib.request.urlopen(url, timeout=_ANSWER_SECONDS) as reply:
-            content: bytes = reply.read()
-        return totals.parse(content.decode())
+        return totals.parse(scrape(url, timeout_seconds=_ANSWER_SECONDS))
     except (OSError, ValueError) as error:
         _LOG.warning("a worker's metrics did not come: %s", error)
         return None

@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from inference.contract.errors import PlayfuseError
 from inference.supervision.messages import Inbox, Job, send
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ class WorkerProcess:
 
     Args:
         job: what it has to do.
+
+    Raises:
+        PlayfuseError: the system has no process or no descriptor for it.
     """
 
     def __init__(self, job: Job) -> None:
@@ -37,13 +41,15 @@ class WorkerProcess:
         """All that it had counted when it left; none where it was not given the time to tell."""
         self.kill_at_seconds: float | None = None
         """`time.monotonic` when it has had time enough to drain; none unless it was told to leave."""
-        ours, its = socket.socketpair()
-        with its:
-            command = [sys.executable, "-m", "inference.supervision.worker", str(its.fileno())]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[its.fileno()])
-        self._line = ours
-        self._inbox = Inbox(ours)
-        send(ours, job)
+        try:
+            self._start(job)
+        except OSError as error:
+            raise PlayfuseError(
+                f"worker {job.number}",
+                got=error.strerror or str(error),
+                expected="a process that starts",
+                fix="The system is short of processes, open files or memory: free some, or allow more.",
+            ) from error
 
     @property
     def pid(self) -> int:
@@ -56,7 +62,7 @@ class WorkerProcess:
         return 0.0 if self.ready_since_seconds is None else time.monotonic() - self.ready_since_seconds
 
     def fileno(self) -> int:
-        """For `select`: readable when it has something to tell or has ended."""
+        """For `polling.readable`: readable when it has something to tell or has ended."""
         return self._line.fileno()
 
     def receive(self) -> list[AnyMessage]:
@@ -102,3 +108,29 @@ class WorkerProcess:
             code = self._process.wait()
         self._line.close()
         return code
+
+    def _start(self, job: Job) -> None:
+        self._line, its = socket.socketpair()
+        self._inbox = Inbox(self._line)
+        with its:
+            command = [sys.executable, "-m", "inference.supervision.worker", str(its.fileno())]
+            try:
+                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[its.fileno()])
+            except OSError:
+                self._line.close()
+                raise
+        try:
+            send(self._line, job)
+        except OSError:  # it has ended already, or will for want of a job; either is noticed as its end
+            self._line.shutdown(socket.SHUT_RDWR)
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words.
+
+    Args:
+        code: see `WorkerProcess.reap`.
+    """
+    if code < 0:
+        return f"ended by signal {-code} ({signal.strsignal(-code)})"
+    return f"ended with exit code {code}"

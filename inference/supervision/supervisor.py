@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-import select
 import signal
 import socket
 import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
-from inference import exposition
+from inference import exposition, polling
 from inference.contract.errors import PlayfuseError
 from inference.security import exposure
-from inference.supervision import cores
+from inference.supervision import cores, signals
 from inference.supervision.backoff import Backoff
 from inference.supervision.fleet_metrics import FleetMetrics
 from inference.supervision.messages import Job
 from inference.supervision.ownership import Ownership
 from inference.supervision.port import ReservedPort
-from inference.supervision.process import WorkerProcess
+from inference.supervision.process import WorkerProcess, ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +54,7 @@ def supervise(artifact: Path | None, settings: ServerSettings, *, on_ready: Call
         PlayfuseError: the port is taken, or a worker cannot start; its own reason.
     """
     exposure.check(settings)
-    signals = _signals()
+    received = signals.to_socket(*_STOP, signal.SIGHUP)
     wanted = count(settings)
     with (
         ReservedPort(settings.host, settings.port) as reserved,
@@ -68,12 +67,12 @@ def supervise(artifact: Path | None, settings: ServerSettings, *, on_ready: Call
         try:
             of_worker = _of_worker(settings, reserved.port, admin.port if admin else settings.admin_port)
             fleet = Fleet(artifact, of_worker, wanted, metrics, pin=settings.pin_workers)
-            running = fleet.start(signals)
+            running = fleet.start(received)
             if running is not None:
                 url = f"http://{_join(settings.metrics_host, http.server_port)}{exposition.METRICS_PATH}"
                 own = {"metrics": url, "admin": _join(settings.admin_host, admin.port) if admin else ""}
                 on_ready({**running.lines, **own, "workers": f"{wanted}, pids {', '.join(map(str, fleet.pids()))}"})
-                fleet.run(signals)
+                fleet.run(received)
             return fleet.stop()
         finally:
             metrics.close()
@@ -120,7 +119,12 @@ class Fleet:
         Raises:
             PlayfuseError: one of them cannot start.
         """
-        self._serving = {number: self._spawn(number) for number in self._numbers}
+        for number in self._numbers:
+            try:
+                self._serving[number] = self._spawn(number)
+            except PlayfuseError:
+                self.stop()
+                raise
         first: Ready | None = None
         while not self._ownership.is_settled or any(
             worker.ready_since_seconds is None for worker in self._serving.values()
@@ -160,7 +164,7 @@ class Fleet:
         for worker in self._leaving:
             self._tell_to_leave(worker)
         while self._leaving:
-            for worker in select.select(self._leaving, [], [], _TICK_SECONDS)[0]:
+            for worker in polling.readable(self._leaving, _TICK_SECONDS):
                 self._hear(worker)
                 if worker.has_ended:
                     self._gone(worker)
@@ -189,7 +193,7 @@ class Fleet:
         """Signals that have come, and who has something to tell; a second or the next start later at most."""
         due = min(self._start_at_seconds.values(), default=float("inf")) - time.monotonic()
         watched: list[socket.socket | WorkerProcess] = [signals, *self._all()]
-        readable = select.select(watched, [], [], max(0.0, min(due, _TICK_SECONDS)))[0]
+        readable = polling.readable(watched, max(0.0, min(due, _TICK_SECONDS)))
         received = set(signals.recv(64)) if signals in readable else set()
         return received, [one for one in readable if isinstance(one, WorkerProcess)]
 
@@ -212,7 +216,7 @@ class Fleet:
         if worker.fault is not None:
             return worker.fault.error()
         return PlayfuseError(
-            f"worker {worker.number}", got=_end(code), expected="a worker that starts", fix="Its log tells more."
+            f"worker {worker.number}", got=ending(code), expected="a worker that starts", fix="Its log tells more."
         )
 
     def _ended(self, worker: WorkerProcess) -> None:
@@ -222,14 +226,12 @@ class Fleet:
             return
         code = worker.reap()
         self._metrics.left(worker.pid, worker.last_metrics)
-        reason = worker.fault.error() if worker.fault else _end(code)
+        reason = worker.fault.error() if worker.fault else ending(code)
         if worker is self._successor:
-            _LOG.error("the new worker %d could not start, the former one stays: %s", worker.number, reason)
-            self._successor, self._to_replace = None, []
+            self._end_replacing(worker.number, reason)
             return
         del self._serving[worker.number]
-        pause = self._backoffs[worker.number].after(worker.served_seconds)
-        self._start_at_seconds[worker.number] = time.monotonic() + pause
+        pause = self._start_later(worker.number, worker.served_seconds)
         _LOG.error("worker %d (pid %d) is gone: %s; next start in %g s", worker.number, worker.pid, reason, pause)
 
     def _gone(self, worker: WorkerProcess) -> None:
@@ -239,7 +241,7 @@ class Fleet:
         self._metrics.left(worker.pid, worker.last_metrics)
         if code != 0 and worker.ready_since_seconds is not None:
             self._all_answered = False
-            _LOG.error("worker %d (pid %d) left calls unanswered: %s", worker.number, worker.pid, _end(code))
+            _LOG.error("worker %d (pid %d) left calls unanswered: %s", worker.number, worker.pid, ending(code))
 
     def _tell_to_leave(self, worker: WorkerProcess) -> None:
         self._metrics.leaving(worker.pid)
@@ -248,13 +250,26 @@ class Fleet:
     def _start_due(self) -> None:
         now = time.monotonic()
         for number in [number for number, due in self._start_at_seconds.items() if due <= now]:
+            try:
+                self._serving[number] = self._spawn(number)
+            except PlayfuseError as error:
+                _LOG.error("%s Next start in %g s", error, self._start_later(number, 0.0))
+                continue
             del self._start_at_seconds[number]
-            self._serving[number] = self._spawn(number)
             self._metrics.restarted()
+
+    def _start_later(self, number: int, served_seconds: float) -> float:
+        pause = self._backoffs[number].after(served_seconds)
+        self._start_at_seconds[number] = time.monotonic() + pause
+        return pause
 
     def _begin_replacing(self) -> None:
         _LOG.info("workers are replaced one after the other")
         self._to_replace = list(self._numbers)
+
+    def _end_replacing(self, number: int, reason: object) -> None:
+        _LOG.error("the new worker %d could not start, the former one stays: %s", number, reason)
+        self._successor, self._to_replace = None, []
 
     def _replace_next(self) -> None:
         """One step of a rolling restart: the new one answers before the former one drains, and one at a time."""
@@ -271,29 +286,16 @@ class Fleet:
         if self._to_replace and not self._leaving:
             number = self._to_replace.pop(0)
             if number in self._serving:  # one that is about to start is new in any case
-                self._successor = self._spawn(number)
+                try:
+                    self._successor = self._spawn(number)
+                except PlayfuseError as error:
+                    self._end_replacing(number, error)
 
 
 def _of_worker(settings: ServerSettings, port: int, admin_port: int) -> ServerSettings:
     """The settings of each worker: the port is shared, the metrics are for the supervisor alone."""
     own = {"port": port, "reuse_port": True, "metrics_host": "127.0.0.1", "metrics_port": 0, "workers": 1}
     return settings.model_copy(update={**own, "admin_port": admin_port})
-
-
-def _signals() -> socket.socket:
-    """A socket that gets the number of each signal as a byte; see `inference.server`."""
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    signal.set_wakeup_fd(writer.detach())
-    for number in (*_STOP, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
-    return reader
-
-
-def _end(code: int) -> str:
-    if code < 0:
-        return f"ended by signal {-code} ({signal.strsignal(-code)})"
-    return f"ended with exit code {code}"
 
 
 def _join(host: str, port: int) -> str:

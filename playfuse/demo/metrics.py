@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import urllib.request
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from inference.scraping import scrape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,13 +38,12 @@ class Scrape:
 
     @classmethod
     def read(cls, url: str, *, timeout_seconds: float = 5.0) -> Scrape:
-        """Scrape a server.
+        """Scrape a server on this machine.
 
         Raises:
             OSError: nothing answers there.
         """
-        with urllib.request.urlopen(url, timeout=timeout_seconds) as reply:
-            return cls.parse(reply.read().decode())
+        return cls.parse(scrape(url, timeout_seconds=timeout_seconds))
 
     def since(self, earlier: Scrape) -> Scrape:
         """What the counters counted in between."""

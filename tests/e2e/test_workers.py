@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -30,7 +33,6 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from playfuse.server_process import ServerProcess
 
@@ -217,6 +219,41 @@ def others_than(former: list[psutil.Process], server: ServerProcess) -> bool:
 
 def two_workers(server: ServerProcess) -> bool:
     return alive(server) == len(workers_of(server)) == 2
+
+
+def test_a_supervisor_that_can_start_nobody_now_goes_on_and_starts_them_later(tmp_path: Path) -> None:
+    with running_server(tmp_path, "--workers", "2") as server:
+        former = workers_of(server)
+        with without_descriptors(server):
+            os.kill(server.pid, signal.SIGHUP)
+            assert until(lambda: "the former one stays" in server.log.read_text(), seconds=PATIENCE_SECONDS)
+            assert workers_of(server) == former
+            former[0].kill()
+            assert until(lambda: said(server, "Too many open files.*Next start in") > 1, seconds=PATIENCE_SECONDS)
+            assert workers_of(server) == former[1:]
+            with connection(server) as channel:
+                stub = PlayerBehaviorStub(channel)
+                assert stub.Predict(packed(ROWS), timeout=PATIENCE_SECONDS, wait_for_ready=True).rows == 2
+        assert until(partial(two_workers, server), seconds=PATIENCE_SECONDS)
+        assert Scrape.read(server.metrics_url).total("playfuse_worker_restarts_total") == 1
+
+
+@contextlib.contextmanager
+def without_descriptors(server: ServerProcess) -> Iterator[None]:
+    """The supervisor gets no descriptor but those that it has."""
+    held = {int(entry.name) for entry in Path(f"/proc/{server.pid}/fd").iterdir()}
+    lowest_free = min(set(range(len(held) + 1)).difference(held))
+    soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def said(server: ServerProcess, pattern: str) -> int:
+    """How often its log says that."""
+    return len(re.findall(pattern, server.log.read_text()))
 
 
 def test_a_second_one_is_refused_the_port(server: ServerProcess) -> None:

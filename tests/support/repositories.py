@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +19,9 @@ from inference.settings import ServerSettings
 from tests.support.artifacts import BEHAVIOURS, build_graph, write_artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    import pytest
     from numpy.typing import NDArray
 
 ROWS = np.random.default_rng(5).exponential(2.0, size=(3, len(FEATURE_NAMES))).astype(np.float32)
@@ -52,6 +55,18 @@ def damage(root: Path, name: str, version: str) -> None:
 def remove(root: Path, name: str, version: str = "") -> None:
     """Delete a version's folder, or the whole model's."""
     shutil.rmtree(root / name / version)
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, folder: Path, *, look: str = "iterdir") -> None:
+    """Nobody may look into this folder, as where it is another user's; root, as whom tests may run, really may."""
+    really: Callable[[Path], Any] = getattr(Path, look)
+
+    def looked(path: Path) -> Any:
+        if path == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return really(path)
+
+    monkeypatch.setattr(Path, look, looked)
 
 
 @contextlib.contextmanager

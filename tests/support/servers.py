@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import urllib.request
 from typing import TYPE_CHECKING
 
+from inference import scraping
 from playfuse import server_process
 from tests.support.artifacts import write_artifact
 from tests.support.repositories import write_versions
@@ -47,6 +47,4 @@ def _running(arguments: list[str], log: Path) -> Iterator[ServerProcess]:
 
 def scrape(server: ServerProcess) -> str:
     """What /metrics says now."""
-    with urllib.request.urlopen(server.metrics_url, timeout=10) as reply:
-        content: bytes = reply.read()
-    return content.decode()
+    return scraping.scrape(server.metrics_url, timeout_seconds=10)

@@ -25,7 +25,7 @@ from inference.repository.turns import Turns
 from inference.settings import CanaryBounds, ServerSettings
 from tests.support.artifacts import BEHAVIOURS, build_graph, make_manifest, make_passport, write_artifact
 from tests.support.disks import fill, small_disk
-from tests.support.repositories import ROWS, damage, expected, opened, remove, write_versions
+from tests.support.repositories import ROWS, damage, deny, expected, opened, remove, write_versions
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -229,6 +229,51 @@ def test_one_broken_model_does_not_take_the_others_down(root: Path) -> None:
         assert states["net", "10"].is_ready
         assert not states["other", "1"].is_ready
         assert "SHA-256" in states["other", "1"].reason
+
+
+def test_a_folder_that_cannot_be_listed_does_not_take_the_others_down(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (root / "lost+found").mkdir()
+    with monkeypatch.context() as patch:
+        deny(patch, root / "lost+found")
+        with opened(root) as repository:
+            assert live(repository) == "10"
+            assert "no version of lost+found can be served" in caplog.text
+            for _ in range(2):
+                states = {(state.name, state.version): state for state in repository.index()}
+            assert states["net", "10"].is_ready
+            assert not states["lost+found", ""].is_ready
+            assert "Permission denied" in states["lost+found", ""].reason
+            with pytest.raises(ArtifactError, match=r"lost\+found: got Permission denied"):
+                repository.load("lost+found")
+            assert caplog.text.count("no version of lost+found can be found") == 1
+            deny(patch, root / "net")
+            assert live(repository) == "10"
+            states = {(state.name, state.version): state for state in repository.index()}
+            assert [state.is_ready for state in (states["net", "10"], states["net", ""])] == [True, False]
+            patch.undo()
+            assert {state.version for state in repository.index()} == {"10", "2", "1"}
+
+
+def test_a_link_to_where_nobody_may_look_does_not_take_the_others_down(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "other").symlink_to(root / "net")
+    deny(monkeypatch, root / "other", look="is_dir")
+    deny(monkeypatch, root / "other")
+    with opened(root) as repository:
+        assert {state.name for state in repository.index() if state.is_ready} == {"net"}
+        assert "Permission denied" in repository.loader.faults["other", ""]
+
+
+@pytest.mark.parametrize("only", [True, False])
+def test_a_start_needs_a_root_that_can_be_listed_and_something_to_serve(
+    root: Path, monkeypatch: pytest.MonkeyPatch, only: bool
+) -> None:
+    deny(monkeypatch, root / "net" if only else root)
+    with pytest.raises(ArtifactError, match="Permission denied"), opened(root):
+        pass
 
 
 def test_an_unloaded_model_stays_so_until_it_is_loaded(root: Path) -> None:

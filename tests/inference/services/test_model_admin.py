@@ -24,7 +24,7 @@ from inference.services.model_admin import SERVICE
 from inference.settings import CanaryBounds, ServerSettings
 from playfuse.demo.metrics import Scrape
 from tests.support.reflection import open_streams
-from tests.support.repositories import ROWS, damage, expected, remove, served_models, write_versions
+from tests.support.repositories import ROWS, damage, deny, expected, remove, served_models, write_versions
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -137,6 +137,20 @@ def test_versions_are_listed_with_what_they_do_and_what_is_wrong_with_them(admin
     remove(root, "net")
     (model,) = admin.list().models
     assert {version.version for version in model.versions} == {"1", "2", "3"}
+
+
+def test_a_folder_that_cannot_be_listed_is_shown_with_the_reason(
+    admin: AdminClient, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deny(monkeypatch, root / "net")
+    (model,) = admin.list().models
+    assert [(one.version, one.role, "Permission denied" in one.fault) for one in model.versions] == [
+        ("2", pb.VERSION_ROLE_LIVE, False),
+        ("", pb.VERSION_ROLE_UNSPECIFIED, True),
+    ]
+    monkeypatch.undo()
+    (model,) = admin.list().models
+    assert [(one.version, one.fault) for one in model.versions] == [("2", ""), ("1", "")]
 
 
 def test_no_count_is_lost_by_a_swap(server: Server, admin: AdminClient, client: Client) -> None:

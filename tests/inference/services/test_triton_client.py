@@ -209,6 +209,8 @@ def test_models_are_loaded_and_unloaded_where_that_is_allowed(controlled: Triton
     assert "model_repository" in controlled.call("get_server_metadata", as_json=True)["extensions"]
     index = controlled.call("get_model_repository_index", as_json=True)["models"]
     assert [(model["name"], model["state"]) for model in index] == [("one", "READY"), ("two", "UNAVAILABLE")]
+    assert ["reason" in model for model in index] == [False, True]
+    assert index[1]["reason"] == "it could not be loaded; the server's log and its admin's port tell why"
     rows = {"features": ROWS.tolist()}
     first = controlled.infer(rows, model_name="one")
     controlled.call("unload_model", model_name="one")

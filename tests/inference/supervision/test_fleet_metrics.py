@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+import socketserver
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, start_http_server
 
+from inference.supervision import fleet_metrics
 from inference.supervision.fleet_metrics import FleetMetrics
 from playfuse.demo.metrics import Scrape
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PATIENCE_SECONDS = 30.0
 HANDBOOK = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
 
 
@@ -90,6 +96,79 @@ def test_who_does_not_answer_stands_with_what_it_said(fleet: FleetMetrics, pages
         assert scrape(fleet).total("calls_total") == 4
     finally:
         pages[0] = Page()
+
+
+def test_no_proxy_is_asked_for_what_is_on_this_machine(
+    fleet: FleetMetrics, pages: list[Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # where nobody listens
+    fleet.joined(0, pages[0].url)
+    pages[0].calls.inc(4)
+    assert scrape(fleet).total("calls_total") == 4
+    assert Scrape.read(pages[0].url).total("calls_total") == 4
+
+
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ncalls_total 1\n", b"what?\r\n\r\n"])
+def test_who_answers_in_no_whole_http_stands_with_what_it_said(
+    fleet: FleetMetrics, pages: list[Page], caplog: pytest.LogCaptureFixture, reply: bytes
+) -> None:
+    fleet.joined(0, pages[0].url)
+    pages[0].calls.inc(4)
+    fleet.refresh()
+
+    class Broken(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            self.request.sendall(reply)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Broken) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(server.serve_forever, 0.01)
+        fleet.joined(0, f"http://127.0.0.1:{server.server_address[1]}/metrics")
+        try:
+            assert scrape(fleet).total("calls_total") == 4
+        finally:
+            server.shutdown()
+    assert "a worker's metrics did not come" in caplog.text
+
+
+def test_without_threads_all_stand_with_what_they_said(
+    fleet: FleetMetrics, pages: list[Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.joined(0, pages[0].url)
+    pages[0].calls.inc(4)
+    fleet.refresh()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        assert scrape(fleet).total("calls_total") == 4
+
+
+def no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_whatever_fails_it_asks_again_by_itself(
+    pages: list[Page], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = FleetMetrics(1, refresh_seconds=0.01)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(fleet_metrics, "_ask", lambda _: 1 / 0)
+            fleet.joined(0, pages[0].url)
+            assert until(lambda: caplog.text.count("it is tried again") > 1, seconds=PATIENCE_SECONDS)
+        pages[0].calls.inc(4)
+        fleet.joined(1, pages[1].url)
+        pages[1].calls.inc(3)
+        assert until(lambda: counted_without_asking(fleet) == 7, seconds=PATIENCE_SECONDS)
+    finally:
+        fleet.close()
+
+
+def counted_without_asking(fleet: FleetMetrics) -> float:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fleet, "refresh", lambda: None)
+        return scrape(fleet).total("calls_total")
 
 
 def test_the_supervisor_itself_is_counted(fleet: FleetMetrics) -> None:
