@@ -1,18 +1,21 @@
 """`grpc.health.v1.Health` and `grpc.reflection.v1alpha`, on threads of their own.
 
-A probe must be answered while every calling thread is busy, and a reflection stream that is left open must not take one
-of them away.
+A probe must be answered while every calling thread is busy, or waits for a message that does not come (`Workers`), and
+a reflection stream that is left open must not take one of them away.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from inference.transport import workers
+from inference.transport.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 HEALTH_SERVICE: Final[str] = health.SERVICE_NAME
 REFLECTION_SERVICE: Final[str] = reflection.SERVICE_NAME
+_HEALTH_THREADS: Final = 8
+_MAX_PROBES: Final = 512
 _REFLECTION_THREADS: Final = 2
 _MAX_REFLECTION_STREAMS: Final = 16
 """Open at once. Each counts among grpcio's concurrent calls until it ends, beside the calls that matter."""
@@ -29,7 +34,7 @@ _MAX_REFLECTION_STREAMS: Final = 16
 class _On:
     """A handler that grpcio runs on a pool of our choice: it looks for these two attributes."""
 
-    def __init__(self, pool: ThreadPoolExecutor, handler: Callable[..., Any], *, non_blocking: bool = False) -> None:
+    def __init__(self, pool: Executor, handler: Callable[..., Any], *, non_blocking: bool = False) -> None:
         self._handler = handler
         self.experimental_thread_pool = pool
         self.experimental_non_blocking = non_blocking
@@ -55,6 +60,7 @@ def _parse(message_type: Any, message: bytes, context: grpc.ServicerContext) -> 
 
 def _parsing(message_type: Any, handler: Callable[..., Any]) -> Callable[..., Any]:
     def handle(message: bytes, context: grpc.ServicerContext, *others: Any) -> Any:
+        workers.current()  # it has its message
         return handler(_parse(message_type, message, context), context, *others)
 
     return handle
@@ -137,7 +143,7 @@ class StandardServices:
         self._services = services
         self.is_serving = False
         self._health = health.HealthServicer()
-        self._health_pool = ThreadPoolExecutor(1, thread_name_prefix="health")
+        self._health_pool = Workers(_HEALTH_THREADS, _MAX_PROBES, name="health")
         self._reflection = Reflection(*services, HEALTH_SERVICE)
         self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
 

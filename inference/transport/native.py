@@ -22,6 +22,7 @@ from pygrpc_native import NativeGrpcFront
 from inference.transport.bursts import MAX_EVENTS, Bursts
 from inference.transport.grpcio import GrpcioTransport, cannot_listen, until
 from inference.transport.handover import handover
+from inference.transport.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from inference.calls import Answering, Method, ScoringMethod
     from inference.security.guard import Access
     from inference.settings import ServerSettings
-    from inference.transport.workers import Workers
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class NativeTransport:
         methods: answered on a calling thread, one by one.
         scoring: answered in bursts.
         answering: answers and counts them.
-        pool: the calling threads.
+        pool: the calling threads of `methods`.
         settings: limits.
         interceptors: what every call that grpcio carries goes through first.
         access: who may make scoring calls.
@@ -77,6 +77,8 @@ class NativeTransport:
         self._answering = answering
         self._workers = pool
         self._limits = settings.limits
+        # Apart from the others: the calls behind may keep their threads waiting for a message, these have theirs.
+        self._aside = Workers(settings.threads, settings.limits.max_waiting_requests, name="aside")
         self._behind = GrpcioTransport(
             methods, self._scoring, answering, pool, _for_one_connection(settings), interceptors
         )
@@ -97,7 +99,7 @@ class NativeTransport:
     @property
     def calls_in_flight(self) -> int:
         """Calls that are being handled now; those of a burst being run count as one."""
-        return self._workers.running + self._bursts.busy
+        return self._workers.running + self._aside.running + self._bursts.busy
 
     def bind(self, address: str) -> int:
         """Listen on `host:port`; the port.
@@ -123,7 +125,7 @@ class NativeTransport:
             self._front,
             self._scoring,
             self._answering,
-            self._workers,
+            self._aside,
             self._limits,
             self._access,
             handover(_IO_THREAD_NAME),
@@ -161,6 +163,7 @@ class NativeTransport:
         self._front.close()
         if self._thread.is_alive():
             self._thread.join()
+        self._aside.shutdown(wait=False)
 
     def _serve(self) -> None:
         """Until the front is closed. Whatever goes wrong costs the calls that it went wrong with.

@@ -4,11 +4,15 @@
 queue has no end. Here the queue is bounded: a call that comes when it is full goes to one extra thread, whose calls see
 `current().overloaded` and refuse themselves at once with a proper status: overload can neither use up memory nor
 delay the calls that were accepted.
+
+grpcio hands a call over when its headers are there, and the thread then waits for the message. A caller that never
+sends one would keep the thread for as long as it likes, and a few of them all threads: such calls are ended.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from concurrent import futures
@@ -17,6 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+MESSAGE_SECONDS = 2.0
+"""From a call's headers to the end of its message, at most."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,20 +34,25 @@ class Arrival:
     Attributes:
         arrived_seconds: `time.monotonic` when the transport handed it over.
         overloaded: too many calls wait: refuse this one.
+        is_read: whether its message is there.
     """
 
     def __init__(self, *, overloaded: bool) -> None:
         self.arrived_seconds = time.monotonic()
         self.overloaded = overloaded
+        self.is_read = False
 
 
 _running = threading.local()
 
 
 def current() -> Arrival:
-    """The call that runs on this thread; on a thread that is no worker, one that has just arrived."""
-    arrival: Arrival | None = getattr(_running, "call", None)
-    return arrival or Arrival(overloaded=False)
+    """The call that runs on this thread, whose message is there; on a thread that is no worker, one that has just
+    arrived.
+    """
+    arrival: Arrival = getattr(_running, "call", None) or Arrival(overloaded=False)
+    arrival.is_read = True
+    return arrival
 
 
 class _Call(Arrival, futures.Future[Any]):
@@ -53,6 +65,7 @@ class _Call(Arrival, futures.Future[Any]):
         self._arguments = arguments
         self._lock = threading.Lock()
         self._over = False
+        self.running_since_seconds = math.inf
         self._callback: Callable[[futures.Future[Any]], object] | None = None
 
     def add_done_callback(self, fn: Callable[[futures.Future[Any]], object]) -> None:
@@ -62,8 +75,15 @@ class _Call(Arrival, futures.Future[Any]):
                 return
         fn(self)
 
+    def end(self) -> None:
+        """Cancel it, if it is one of grpcio's: the thread that waits for its message goes on."""
+        for argument in self._arguments:
+            if (call := getattr(argument, "call", None)) is not None:  # as `ServicerContext.cancel` does it
+                call.cancel()
+
     def run(self) -> None:
         _running.call = self
+        self.running_since_seconds = time.monotonic()
         try:
             self._function(*self._arguments)
         except Exception:  # grpcio turns a handler's exceptions into statuses; this would be one of its own
@@ -96,7 +116,9 @@ class Workers(futures.Executor):
             threading.Thread(target=self._work, args=(queue,), name=f"{name}-{number}", daemon=True)
             for number, queue in enumerate([self._accepted] * threads + [self._refused])
         ]
-        for thread in self._threads:
+        self._shut_down = threading.Event()
+        watch = threading.Thread(target=self._end_silent_calls, name=f"{name}-watch", daemon=True)
+        for thread in (*self._threads, watch):
             thread.start()
 
     @property
@@ -137,6 +159,7 @@ class Workers(futures.Executor):
         for _ in self._threads[:-1]:
             self._accepted.put(None)
         self._refused.put(None)
+        self._shut_down.set()
         if wait:
             for thread in self._threads:
                 thread.join()
@@ -147,3 +170,10 @@ class Workers(futures.Executor):
             self._unfinished.discard(call)
             # Without this the thread would keep the last call's request and reply alive until the next call comes.
             del call
+
+    def _end_silent_calls(self) -> None:
+        while not self._shut_down.wait(MESSAGE_SECONDS / 4):
+            began_before = time.monotonic() - MESSAGE_SECONDS
+            for call in list(self._unfinished):
+                if not call.is_read and call.running_since_seconds < began_before:
+                    call.end()
