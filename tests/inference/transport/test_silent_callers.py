@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from inference.server import Server
 
-CALLS = 20
+CALLS = 10
 """More than there are threads for any method."""
 METHODS = (
     "/playfuse.v1.PlayerBehavior/Predict",
@@ -39,7 +39,8 @@ def test_they_are_ended_and_everybody_else_is_answered(tmp_path: Path, transport
 
     options = [("grpc.use_local_subchannel_pool", 1)]
     with served(tmp_path, transport=transport) as server, grpc.insecure_channel(server.address, options) as channel:
-        calls = [channel.stream_unary(method).future(nothing()) for method in METHODS for _ in range(CALLS)]
+        methods: list[grpc.StreamUnaryMultiCallable[bytes, bytes]] = [channel.stream_unary(one) for one in METHODS]
+        calls = [method.future(nothing()) for method in methods for _ in range(CALLS)]
         try:
             assert_all_is_well(server)
         finally:
