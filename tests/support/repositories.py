@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inference.contract.features import FEATURE_NAMES
+from inference.core import Request
 from inference.engine import Engine
 from inference.repository.repository import Repository
 from inference.server import Server
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     import pytest
     from numpy.typing import NDArray
+
+    from inference.models import ServedModel
 
 ROWS = np.random.default_rng(5).exponential(2.0, size=(3, len(FEATURE_NAMES))).astype(np.float32)
 """Players that the versions differ on."""
@@ -90,3 +93,14 @@ def served_models(root: Path, **settings: object) -> Iterator[Server]:
     finally:
         drained = server.drain()
     assert drained
+
+
+def live(repository: Repository, name: str = "net") -> str:
+    return repository.router.find(name).version
+
+
+def answers(model: ServedModel) -> bool:
+    """Whether a model answers what its version answers."""
+    response = model.batcher.submit(Request(ROWS.astype("<f4").tobytes(), len(ROWS)))
+    values = np.frombuffer(response.values, "<f4").reshape(len(ROWS), -1)
+    return np.allclose(values, expected(model.name, model.version), rtol=1e-5, atol=1e-6) and not response.degraded

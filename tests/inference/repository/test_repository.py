@@ -11,48 +11,27 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from inference.contract import artifact as artifacts
 from inference.contract.artifact import MODEL_FILE, Probe
-from inference.contract.errors import ArtifactError, PlayfuseError
+from inference.contract.errors import ArtifactError
 from inference.contract.features import FEATURE_NAMES
-from inference.core import Request
 from inference.refusals import UnknownModel
 from inference.repository.faults import Busy, Conflict
 from inference.repository.turns import Turns
-from inference.settings import CanaryBounds, ServerSettings
+from inference.settings import ServerSettings
 from tests.support.artifacts import BEHAVIOURS, build_graph, make_manifest, make_passport, write_artifact
 from tests.support.disks import fill, small_disk
-from tests.support.repositories import ROWS, damage, deny, expected, opened, remove, write_versions
-from tests.support.waiting import until
+from tests.support.repositories import answers, damage, live, opened, remove, write_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from inference.models import ModelControl, Models, ServedModel
-    from inference.repository.repository import Repository
+    from inference.models import ModelControl, Models
 
 PATIENCE_SECONDS = 30.0
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    write_versions(tmp_path / "models", "net", ["1", "2", "10"])
-    return tmp_path / "models"
-
-
-def live(repository: Repository, name: str = "net") -> str:
-    return repository.router.find(name).version
-
-
-def answers(model: ServedModel) -> bool:
-    """Whether a model answers what its version answers."""
-    response = model.batcher.submit(Request(ROWS.astype("<f4").tobytes(), len(ROWS)))
-    values = np.frombuffer(response.values, "<f4").reshape(len(ROWS), -1)
-    return np.allclose(values, expected(model.name, model.version), rtol=1e-5, atol=1e-6) and not response.degraded
 
 
 def test_it_starts_with_the_newest_version(root: Path) -> None:
@@ -182,100 +161,6 @@ def test_a_broken_version_never_replaces_a_good_one_and_says_why(
         assert live(repository) == "10"
 
 
-def test_a_start_without_a_state_takes_the_newest_that_is_good(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    damage(root, "net", "10")
-    with opened(root) as repository:
-        assert live(repository) == "2"
-        assert "net 10 is not served" in caplog.text
-        write_versions(root, "net", ["10"])
-        repository.load("net")
-        assert live(repository) == "10"
-        assert ("net", "10") not in repository.loader.faults
-
-
-def test_a_start_whose_live_version_is_gone_takes_the_one_before(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with opened(root) as repository:
-        repository.load("net", "1")
-        repository.load("net", "2")
-    remove(root, "net", "2")
-    with opened(root) as repository:
-        assert live(repository) == "1"
-        assert "net 1 is live instead of 2" in caplog.text
-
-
-@pytest.mark.parametrize("what", ["nothing", "no folder", "only broken", "no default"])
-def test_without_anything_to_serve_there_is_no_start(tmp_path: Path, what: str) -> None:
-    settings = ServerSettings()
-    if what == "only broken":
-        write_versions(tmp_path, "net", ["1"])
-        damage(tmp_path, "net", "1")
-    if what == "no default":
-        write_versions(tmp_path, "net", ["1"])
-        settings = ServerSettings(default_model="other")
-    reasons = {"only broken": "SHA-256", "no default": "no model 'other', only net"}
-    with (
-        pytest.raises(ArtifactError, match=reasons.get(what, "no models")),
-        opened(tmp_path / "missing" if what == "no folder" else tmp_path, settings),
-    ):
-        pass
-
-
-def test_one_broken_model_does_not_take_the_others_down(root: Path) -> None:
-    write_versions(root, "other", ["1"])
-    damage(root, "other", "1")
-    with opened(root) as repository:
-        assert [model.name for model in repository.router.served()] == ["net"]
-        states = {(state.name, state.version): state for state in repository.index()}
-        assert states["net", "10"].is_ready
-        assert not states["other", "1"].is_ready
-        assert "SHA-256" in states["other", "1"].reason
-
-
-def test_a_folder_that_cannot_be_listed_does_not_take_the_others_down(
-    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    (root / "lost+found").mkdir()
-    with monkeypatch.context() as patch:
-        deny(patch, root / "lost+found")
-        with opened(root) as repository:
-            assert live(repository) == "10"
-            assert "no version of lost+found can be served" in caplog.text
-            for _ in range(2):
-                states = {(state.name, state.version): state for state in repository.index()}
-            assert states["net", "10"].is_ready
-            assert not states["lost+found", ""].is_ready
-            assert "Permission denied" in states["lost+found", ""].reason
-            with pytest.raises(ArtifactError, match=r"lost\+found: got Permission denied"):
-                repository.load("lost+found")
-            assert caplog.text.count("no version of lost+found can be found") == 1
-            deny(patch, root / "net")
-            assert live(repository) == "10"
-            states = {(state.name, state.version): state for state in repository.index()}
-            assert [state.is_ready for state in (states["net", "10"], states["net", ""])] == [True, False]
-            patch.undo()
-            assert {state.version for state in repository.index()} == {"10", "2", "1"}
-
-
-def test_a_link_to_where_nobody_may_look_does_not_take_the_others_down(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (root / "other").symlink_to(root / "net")
-    deny(monkeypatch, root / "other", look="is_dir")
-    deny(monkeypatch, root / "other")
-    with opened(root) as repository:
-        assert {state.name for state in repository.index() if state.is_ready} == {"net"}
-        assert "Permission denied" in repository.loader.faults["other", ""]
-
-
-@pytest.mark.parametrize("only", [True, False])
-def test_a_start_needs_a_root_that_can_be_listed_and_something_to_serve(
-    root: Path, monkeypatch: pytest.MonkeyPatch, only: bool
-) -> None:
-    deny(monkeypatch, root / "net" if only else root)
-    with pytest.raises(ArtifactError, match="Permission denied"), opened(root):
-        pass
-
-
 def test_an_unloaded_model_stays_so_until_it_is_loaded(root: Path) -> None:
     write_versions(root, "other", ["1"])
     with opened(root) as repository:
@@ -346,130 +231,6 @@ def test_a_full_disk_keeps_nobody_from_rolling_back(tmp_path: Path) -> None:
             repository.rollback("net")
             assert live(repository) == "1"
             assert "a restart will not know of it" in repository.record.fault
-
-
-def test_a_state_that_nobody_understands_stops_the_start(root: Path) -> None:
-    (root / ".playfuse-serving.json").write_text("{")
-    with pytest.raises(PlayfuseError, match="remove it"), opened(root):
-        pass
-
-
-def test_a_canary_meets_its_share_and_an_explicit_version_is_that_version(root: Path) -> None:
-    with opened(root) as repository:
-        repository.trials.start_canary("net", "2", 30)
-        router = repository.router
-        met = [router.find("net", "", f"player {number}").version for number in range(1_000)]
-        assert 200 < met.count("2") < 400
-        assert met.count("2") + met.count("10") == 1_000
-        assert {router.find("net", version, "player").version for version in ("2", "10")} == {"2", "10"}
-        assert router.find("net").version == "10"
-        assert {model.version for model in router.candidates("net")} == {"2", "10"}
-        assert [model.version for model in router.candidates("net", "2")] == ["2"]
-        assert answers(router.find("net", "2"))
-        model = router.find("net", "2")
-        for percent, versions in ((0, {"10"}), (100, {"2"})):
-            repository.trials.start_canary("net", "2", percent)
-            assert {router.find("net", "", f"player {number}").version for number in range(200)} == versions
-        assert router.find("net", "2") is model, "another share is no reason to read it again"
-        repository.promote("net")
-        assert router.find("net") is model
-        assert router.route("net").previous == "10"
-        with pytest.raises(Conflict, match="a version on trial"):
-            repository.promote("net")
-
-
-def test_a_canary_that_is_stopped_is_gone(root: Path) -> None:
-    with opened(root) as repository:
-        repository.trials.start_canary("net", "2", 100)
-        repository.trials.stop_canary("net")
-        assert repository.router.find("net", "", "player").version == "10"
-        assert [model.version for model in repository.router.candidates("net")] == ["10"]
-        with pytest.raises(Conflict, match="an operator ended the trial"):
-            repository.trials.stop_canary("net")
-
-
-def test_a_new_canary_takes_the_place_of_the_old_one(root: Path) -> None:
-    with opened(root) as repository:
-        repository.trials.start_canary("net", "1", 100)
-        repository.trials.start_canary("net", "2", 100)
-        assert repository.router.find("net", "", "player").version == "2"
-
-
-def test_whatever_makes_another_version_live_ends_trials(root: Path) -> None:
-    threads = threading.active_count()
-    with opened(root) as repository:
-        repository.trials.start_canary("net", "1", 50)
-        repository.trials.start_shadow("net", "2", 50)
-        assert threading.active_count() == threads + 2
-        repository.load("net", "2")
-        route = repository.router.route("net")
-        assert (route.canary, route.shadow) == (None, None)
-        assert threading.active_count() == threads
-
-
-def test_a_canary_has_to_take_and_answer_what_the_live_version_does(root: Path) -> None:
-    write_artifact(root / "net" / "11", name="net", version="11", behaviours=BEHAVIOURS[:3])
-    write_artifact(root / "net" / "12", name="net", version="12", features=FEATURE_NAMES[::-1])
-    write_artifact(root / "net" / "9", name="net", version="9", behaviours=BEHAVIOURS[::-1])
-    with opened(root) as repository:
-        repository.load("net", "10")
-        for start in (repository.trials.start_canary, repository.trials.start_shadow):
-            for version, why in (("11", "every behaviour"), ("12", "in their order"), ("10", "another one")):
-                with pytest.raises(ArtifactError, match=why):
-                    start("net", version, 5)
-            start("net", "9", 5)
-        repository.load("net", "12")  # an operator may well change what the model takes
-        assert live(repository) == "12"
-
-
-class Broken:
-    """An engine that fails on every run once it is served."""
-
-    def run(self, rows: object) -> object:
-        raise RuntimeError
-
-
-def test_a_canary_that_fails_is_taken_back_by_itself_with_the_reason(
-    root: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    bounds = CanaryBounds(min_calls=20, look_every_seconds=0.01)
-    with opened(root, ServerSettings(canary=bounds)) as repository:
-        repository.trials.start_canary("net", "2", 50)
-        router = repository.router
-        router.find("net", "2")._scoring._core._engine = Broken()  # type: ignore[assignment]
-        request = Request(ROWS.astype("<f4").tobytes(), len(ROWS))
-
-        def calls_until_it_is_gone() -> bool:
-            for number in range(50):
-                router.find("net", "", f"player {number}").batcher.submit(request)
-            return router.route("net").canary is None
-
-        assert until(calls_until_it_is_gone, seconds=PATIENCE_SECONDS)
-        assert until(lambda: repository.changes.rollbacks["net", "errors"].value == 1, seconds=PATIENCE_SECONDS)
-        assert "2, taken back: " in repository.trials.endings["net"]
-        assert "net 2 is taken back (errors)" in caplog.text
-        assert {router.find("net", "", f"player {number}").version for number in range(50)} == {"10"}
-        with pytest.raises(Conflict, match=r"the last one was 2, taken back: .* calls failed"):
-            repository.promote("net")
-
-
-def test_shadow_copies_follow_the_live_version(root: Path) -> None:
-    with opened(root) as repository:
-        repository.trials.start_shadow("net", "2", 100)
-        shadow = repository.router.route("net").shadow
-        assert shadow is not None
-        assert answers(repository.router.find("net"))
-        assert until(lambda: shadow.compared.value == 1, seconds=PATIENCE_SECONDS)
-        apart = np.abs(expected("net", "10").astype(np.float64) - expected("net", "2"))
-        churn = shadow.differences.read()[0]
-        assert churn.largest == pytest.approx(apart[:, 0].max(), rel=1e-4)
-        with pytest.raises(UnknownModel):  # nobody meets it
-            repository.router.find("net", "2")
-        repository.trials.stop_shadow("net")
-        assert answers(repository.router.find("net"))
-        assert shadow.compared.value == 1
-        with pytest.raises(Conflict, match="a version that answers copies"):
-            repository.trials.stop_shadow("net")
 
 
 def test_nothing_of_an_old_version_stays_in_memory(root: Path) -> None:
