@@ -97,10 +97,18 @@ def _prune_weights(spec: PruneWeights, work: Work, told: Told) -> list[str]:
 
     def prune(share: float) -> None:
         scores = weight_scores(work, weights, spec.criterion, spec.calibration_rows)
-        every = np.concatenate([score.ravel() for score in scores])
-        threshold = np.partition(every, int(share * every.size))[int(share * every.size)]
-        for weight, score in zip(weights, scores, strict=True):
-            weight.mask = torch.from_numpy((score >= threshold).astype(np.float32))
+        # What is gone stays gone. And a number, no threshold: where many are worth nothing at all, they are alike.
+        every = np.concatenate(
+            [
+                np.where(weight.mask.numpy() == 0, -1.0, score).ravel() if weight.mask is not None else score.ravel()
+                for weight, score in zip(weights, scores, strict=True)
+            ]
+        )
+        kept = np.ones(every.size, dtype=np.float32)
+        kept[np.argsort(every, kind="stable")[: int(share * every.size)]] = 0.0
+        parts = np.split(kept, np.cumsum([score.size for score in scores])[:-1])
+        for weight, score, part in zip(weights, scores, parts, strict=True):
+            weight.mask = torch.from_numpy(part.reshape(score.shape))
 
     before = sum(weight.kept for weight in weights)
     _in_rounds(spec, work, told, prune)

@@ -11,6 +11,7 @@ import torch
 from fusion import export
 from fusion.distill.student import Student
 from fusion.network import LAYERS
+from fusion.prune.criteria import Criterion
 from fusion.quantize.static import Activations
 from fusion.steps.decompose import Anchored, AnyStackForm, Basis, Cp, Decompose, PerModelSvd, Tucker
 from fusion.steps.distil import Distil, Finetune
@@ -18,7 +19,7 @@ from fusion.steps.prune import PruneFeatures, PruneNeurons, PruneRanks, PruneWei
 from fusion.steps.quantize import Quantize
 from fusion.steps.registry import STEPS, check_order
 from fusion.steps.step import Family, StepSpec, Work
-from fusion.training import MaskedLoss, predict
+from fusion.training import MaskedLoss, Schedule, predict
 from inference.contract.artifact import PARITY_TOLERANCE
 from inference.engine import Engine
 from tests.support.works import features, small_work
@@ -138,12 +139,30 @@ def test_products_of_integers_after_every_other_step(order: tuple[str, ...]) -> 
     work = small_work()
     run(work, *(INTEGERS if name == "quantize" else SPECS[name] for name in order))
     check_parity(work)
+    holes = 0
     for name in LAYERS:
         layer = work.network.layer(name)
         assert layer.integer is not None
         for product, matrix in zip(layer.integer, layer.matrices(), strict=True):
-            assert product.codes(matrix).abs().max() <= product.largest
-            assert "prune_weights" not in order or (product.codes(matrix) == 0).any()
+            codes = product.codes(matrix)
+            assert codes.abs().max() <= product.largest
+            assert (codes[matrix == 0] == 0).all(), "a hole has become a number"
+            holes += int((matrix == 0).sum())
+    assert "prune_weights" not in order or holes  # which layers they are in is for the pruning to say
+
+
+@pytest.mark.parametrize("criterion", [Criterion.MAGNITUDE, Criterion.TAYLOR])
+def test_the_share_is_gone_even_where_most_numbers_are_worth_nothing(criterion: Criterion) -> None:
+    work = small_work()
+    run(work, SPECS["distil"])
+    every = [weight for name in LAYERS for _, weight in work.network.layer(name).weights()]
+    with torch.no_grad():
+        for weight in every:
+            weight.array[: weight.array.shape[0] // 2 + 1] = 0.0
+    size = sum(weight.array.numel() for weight in every)
+    between = Schedule(epochs=1, batch_rows=128)
+    run(work, PruneWeights(share=0.3, criterion=criterion, rounds=2, between=between, calibration_rows=500))
+    assert sum(weight.kept for weight in every) == size - int(0.3 * size)
 
 
 def test_training_after_pruning_makes_up_for_it() -> None:
