@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.fusion import GAMES
+from benchmarks.logs import read_game
 from benchmarks.method_list import EPOCHS, PLAIN, Method, every_method
 from benchmarks.teachers import teachers_for
 from fusion import recipe as recipes
@@ -27,9 +28,6 @@ from fusion.progress import stages
 from fusion.search.candidate import Bench
 from fusion.steps.distil import Distil
 from fusion.telemetry.dataset import Dataset, Split
-from fusion.telemetry.read import read
-from fusion.telemetry.sources import data_folder, find_log
-from fusion.telemetry.spec import load_any_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,10 +85,7 @@ def main() -> None:
     parser.add_argument("--game", default="gran_turismo_sport", choices=GAMES)
     parser.add_argument("--teachers", type=Path, help="folder of trained teachers; without it they are trained anew")
     arguments = parser.parse_args()
-    log = find_log(arguments.game)
-    if log is None:
-        parser.error(f"no log of {arguments.game} in {data_folder()}: set PLAYFUSE_DATA")
-    dataset = read(log, load_any_spec(arguments.game))
+    dataset = read_game(arguments.game, parser)
     with stages() as told, tempfile.TemporaryDirectory() as scratch:
         teachers = teachers_for(dataset, arguments.teachers, Path(scratch), told)
         measure_all(dataset, teachers, arguments.game, told)

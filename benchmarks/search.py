@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.fusion import GAMES, changes
+from benchmarks.logs import read_game
 from benchmarks.teachers import teachers_for
 from fusion.passport import machine
 from fusion.progress import stages
 from fusion.recipe import Preset, preset
 from fusion.search.budget import load_budget
 from fusion.search.strategy import fuse_within
-from fusion.telemetry.read import read
-from fusion.telemetry.sources import data_folder, find_log
-from fusion.telemetry.spec import load_any_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,10 +39,7 @@ def main() -> None:
     parser.add_argument("--budgets", nargs="+", default=["server"], help="names of profiles, or YAML files")
     parser.add_argument("--teachers", type=Path, help="folder of trained teachers; without it they are trained anew")
     arguments = parser.parse_args()
-    log = find_log(arguments.game)
-    if log is None:
-        parser.error(f"no log of {arguments.game} in {data_folder()}: set PLAYFUSE_DATA")
-    dataset = read(log, load_any_spec(arguments.game))
+    dataset = read_game(arguments.game, parser)
     with stages() as told, tempfile.TemporaryDirectory() as scratch:
         teachers = teachers_for(dataset, arguments.teachers, Path(scratch), told)
         results: dict[str, Any] = {"game": arguments.game, "machine": machine(), "budgets": {}}

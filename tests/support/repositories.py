@@ -18,6 +18,7 @@ from inference.repository.repository import Repository
 from inference.server import Server
 from inference.settings import ServerSettings
 from tests.support.artifacts import BEHAVIOURS, build_graph, write_artifact
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inference.models import ServedModel
+    from inference.repository.router import Router
 
 ROWS = np.random.default_rng(5).exponential(2.0, size=(3, len(FEATURE_NAMES))).astype(np.float32)
 """Players that the versions differ on."""
@@ -97,6 +99,26 @@ def served_models(root: Path, **settings: object) -> Iterator[Server]:
 
 def live(repository: Repository, name: str = "net") -> str:
     return repository.router.find(name).version
+
+
+class Broken:
+    """An engine that fails on every run once it is served."""
+
+    def run(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise RuntimeError("broken")
+
+
+def fail_until_taken_back(router: Router, name: str, version: str, *, seconds: float) -> bool:
+    """Break a version on trial and call the model until the trial is over; whether it was in time."""
+    router.find(name, version)._scoring._core._engine = Broken()
+    request = Request(ROWS.astype("<f4").tobytes(), len(ROWS))
+
+    def calls_until_it_is_gone() -> bool:
+        for number in range(50):
+            router.find(name, "", f"player {number}").batcher.submit(request)
+        return router.route(name).canary is None
+
+    return until(calls_until_it_is_gone, seconds=seconds)
 
 
 def answers(model: ServedModel) -> bool:

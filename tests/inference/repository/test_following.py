@@ -16,7 +16,7 @@ from inference.repository.repository import Repository
 from inference.repository.state import STATE_FILE, ModelServing, Share
 from inference.settings import CanaryBounds, ServerSettings
 from tests.support.disks import fill, small_disk
-from tests.support.repositories import ROWS, damage, expected, remove, write_versions
+from tests.support.repositories import ROWS, damage, expected, fail_until_taken_back, remove, write_versions
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -185,27 +185,12 @@ def test_one_broken_trial_or_model_keeps_no_other_from_following(roots: tuple[Pa
         assert other.comes_to(ModelServing(live="3", shadow=Share(version="1", percent=50)))
 
 
-class Broken:
-    """An engine that fails on every run once it is served."""
-
-    def run(self, rows: object) -> object:
-        raise RuntimeError
-
-
 def test_a_version_that_does_badly_in_a_follower_is_taken_back_everywhere(roots: tuple[Path, Path]) -> None:
     with servers(*roots) as (owner, other):
         owner.repository.trials.start_canary("net", "2", 50)
         assert other.comes_to(owner.serving())
         router = other.repository.router
-        router.find("net", "2")._scoring._core._engine = Broken()  # type: ignore[assignment]
-        request = Request(ROWS.astype("<f4").tobytes(), len(ROWS))
-
-        def calls_until_it_is_gone() -> bool:
-            for number in range(50):
-                router.find("net", "", f"player {number}").batcher.submit(request)
-            return router.route("net").canary is None
-
-        assert until(calls_until_it_is_gone, seconds=PATIENCE_SECONDS)
+        assert fail_until_taken_back(router, "net", "2", seconds=PATIENCE_SECONDS)
         assert owner.repository.router.route("net").canary is None
         assert "2, taken back: " in owner.repository.trials.endings["net"]
         assert owner.repository.changes.rollbacks["net", "errors"].value == 1

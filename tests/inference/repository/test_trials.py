@@ -10,12 +10,11 @@ import pytest
 
 from inference.contract.errors import ArtifactError
 from inference.contract.features import FEATURE_NAMES
-from inference.core import Request
 from inference.refusals import UnknownModel
 from inference.repository.faults import Conflict
 from inference.settings import CanaryBounds, ServerSettings
 from tests.support.artifacts import BEHAVIOURS, write_artifact
-from tests.support.repositories import ROWS, answers, expected, live, opened
+from tests.support.repositories import answers, expected, fail_until_taken_back, live, opened
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -93,13 +92,6 @@ def test_a_canary_has_to_take_and_answer_what_the_live_version_does(root: Path) 
         assert live(repository) == "12"
 
 
-class Broken:
-    """An engine that fails on every run once it is served."""
-
-    def run(self, rows: object) -> object:
-        raise RuntimeError
-
-
 def test_a_canary_that_fails_is_taken_back_by_itself_with_the_reason(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -107,15 +99,7 @@ def test_a_canary_that_fails_is_taken_back_by_itself_with_the_reason(
     with opened(root, ServerSettings(canary=bounds)) as repository:
         repository.trials.start_canary("net", "2", 50)
         router = repository.router
-        router.find("net", "2")._scoring._core._engine = Broken()  # type: ignore[assignment]
-        request = Request(ROWS.astype("<f4").tobytes(), len(ROWS))
-
-        def calls_until_it_is_gone() -> bool:
-            for number in range(50):
-                router.find("net", "", f"player {number}").batcher.submit(request)
-            return router.route("net").canary is None
-
-        assert until(calls_until_it_is_gone, seconds=PATIENCE_SECONDS)
+        assert fail_until_taken_back(router, "net", "2", seconds=PATIENCE_SECONDS)
         assert until(lambda: repository.changes.rollbacks["net", "errors"].value == 1, seconds=PATIENCE_SECONDS)
         assert "2, taken back: " in repository.trials.endings["net"]
         assert "net 2 is taken back (errors)" in caplog.text
