@@ -1,9 +1,10 @@
-"""Callers that look at what they get: every value, from many threads at once, and while a server shuts down."""
+"""Callers that look at what they get: every value, from many threads at once; beside a flood; while a server stops."""
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, cast
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT_SECONDS: Final = 30.0
 _SIZES: Final = (1, 1, 1, 1, 2, 5, 16, 64)
+_ALONE: Final = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
+"""A channel with a connection of its own, that tells every refusal."""
 
 
 def packed(rows: NDArray[np.float32]) -> pb.PredictRequest:
@@ -51,6 +54,45 @@ def wrong_replies(address: str, engine: Engine, *, requests: int, threads: int) 
         return sum(pool.map(is_wrong, range(requests)))
 
 
+def latencies_beside(
+    address: str, request: pb.PredictRequest, load: Callable[[], object], *, threads: int
+) -> dict[str, list[float]]:
+    """Callers in a closed loop, each on a connection of its own and without retries, as long as a load takes.
+
+    Returns:
+        Seconds of every call, by the status it ended with.
+    """
+    seconds: dict[str, list[float]] = defaultdict(list)
+    is_over = threading.Event()
+
+    def caller() -> None:
+        with grpc.insecure_channel(address, options=_ALONE) as channel:
+            stub = PlayerBehaviorStub(channel)
+            grpc.channel_ready_future(channel).result(_TIMEOUT_SECONDS)
+            while not is_over.is_set():
+                began = time.perf_counter()
+                code = _ended(stub, request)
+                seconds[code.name].append(time.perf_counter() - began)
+
+    with ThreadPoolExecutor(threads) as pool:
+        callers = [pool.submit(caller) for _ in range(threads)]
+        try:
+            load()
+        finally:
+            is_over.set()
+        for ended in callers:
+            ended.result()
+    return dict(seconds)
+
+
+def _ended(stub: PlayerBehaviorStub, request: pb.PredictRequest) -> grpc.StatusCode:
+    try:
+        stub.Predict(request, timeout=_TIMEOUT_SECONDS)
+    except grpc.RpcError as error:
+        return cast("grpc.Call", error).code()
+    return grpc.StatusCode.OK
+
+
 def outcomes_while_stopping(
     address: str, features: int, stop: Callable[[], int], *, threads: int, answers_before: int
 ) -> tuple[Counter[str], int]:
@@ -64,15 +106,11 @@ def outcomes_while_stopping(
     request = packed(np.ones((8, features), np.float32))
 
     def caller() -> None:
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
-        with grpc.insecure_channel(address, options=options) as channel:
+        with grpc.insecure_channel(address, options=_ALONE) as channel:
             stub = PlayerBehaviorStub(channel)
             code = grpc.StatusCode.OK
             while code is grpc.StatusCode.OK:
-                try:
-                    stub.Predict(request, timeout=_TIMEOUT_SECONDS)
-                except grpc.RpcError as error:
-                    code = cast("grpc.Call", error).code()
+                code = _ended(stub, request)
                 ended[code.name] += 1
                 answered.release()
 

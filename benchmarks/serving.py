@@ -30,7 +30,7 @@ import numpy as np
 import psutil
 
 from benchmarks import grpc_load
-from benchmarks.callers import outcomes_while_stopping, packed, wrong_replies
+from benchmarks.callers import latencies_beside, outcomes_while_stopping, packed, wrong_replies
 from benchmarks.h2load import Load, send
 from benchmarks.paced import send_evenly
 from inference import engine as engines
@@ -42,11 +42,13 @@ from playfuse import server_process
 from playfuse.demo.metrics import Scrape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Protocol
 
     from benchmarks.h2load import Measured
+    from benchmarks.paced import Evenly
     from inference.engine import Engine
+    from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
     from playfuse.server_process import ServerProcess
 
     class Sender(Protocol):
@@ -59,11 +61,12 @@ if TYPE_CHECKING:
 
 RESULTS: Final = Path(__file__).parent / "results" / "serving.json"
 SERVER_CORE, CLIENT_CORE = 0, 1
+PEAK: Final = Load(4, 16)
 CASES: Final = {
     "1 player, 1 in flight": (1, Load(1, 1), 2_000),
-    "1 player, 64 in flight": (1, Load(4, 16), 12_000),
+    "1 player, 64 in flight": (1, PEAK, 12_000),
     "64 players, 16 in flight": (64, Load(4, 4), 8_000),
-    "64 players, 64 in flight": (64, Load(4, 16), 8_000),
+    "64 players, 64 in flight": (64, PEAK, 8_000),
 }
 """Name → players per request, how they are sent, requests per turn."""
 TRANSPORTS: Final = {"native": 4, "grpcio": 1}
@@ -77,8 +80,12 @@ as a failure, where gRPC libraries wait for the server's word or try again unask
 FLOOD: Final = Load(64, OVERLOAD.streams)
 """More calls under way than may wait: here some are refused."""
 OVERLOAD_TIMES: Final = 3.0
+OVERLOAD_SECONDS: Final = 1.0
+"""Of what is offered; to answer it takes three times as long."""
+_REFUSED: Final = "RESOURCE_EXHAUSTED"
 STARTS: Final = 5
 CALLERS: Final = 64
+CALLERS_BESIDE: Final = 8
 CHECKED_REQUESTS: Final = 10_000
 
 
@@ -142,7 +149,7 @@ def beside_the_echo(
     server: ServerProcess, engine: Engine, transport: str, players: int, load: Load, requests: int, turns_wanted: int
 ) -> dict[str, Any]:
     """The real server and the bare one in turns; medians and their ratio."""
-    message = of_players(engine, players)
+    message = of_players(engine, players).SerializeToString()
     reply_bytes = _reply_bytes(server, message)
     with echo(reply_bytes, transport) as (echo_port, echo_pid):
         sides = {"echo": (echo_port, echo_pid), "playfuse": (_port(server), server.pid)}
@@ -192,11 +199,14 @@ def _in_turns(
     }
 
 
-def of_players(engine: Engine, players: int) -> bytes:
+def of_players(engine: Engine, players: int) -> pb.PredictRequest:
     """A request."""
-    return packed(
-        np.random.default_rng(0).exponential(2.0, size=(players, engine.features)).astype(np.float32)
-    ).SerializeToString()
+    return packed(np.random.default_rng(0).exponential(2.0, size=(players, engine.features)).astype(np.float32))
+
+
+def _percentiles(ms: Sequence[float]) -> dict[str, float]:
+    p50, p99 = np.percentile(ms, [50, 99])
+    return {"p50_ms": float(p50), "p99_ms": float(p99)}
 
 
 def _port(server: ServerProcess) -> int:
@@ -214,11 +224,12 @@ def at_half_load(
 ) -> dict[str, Any]:
     """Latencies of 64-player requests sent evenly at half of what the server can take, and of the bare echo's replies.
 
-    What stops the machine for a moment stops the echo too: that is in both.
+    What stops the machine for a moment stops the echo too: that is in both, but in few of the tenths of a second, whose
+    median tells what the server does by itself.
     """
-    message = of_players(engine, 64)
+    message = of_players(engine, 64).SerializeToString()
     requests, per_second = round(peak_per_second), peak_per_second / 2
-    seen: dict[str, list[Measured]] = {"echo": [], "playfuse": []}
+    seen: dict[str, list[Evenly]] = {"echo": [], "playfuse": []}
     with echo(_reply_bytes(server, message), transport) as (echo_port, _):
         for _ in range(turns):
             for side, port in (("echo", echo_port), ("playfuse", _port(server))):
@@ -227,9 +238,16 @@ def at_half_load(
     return {"requests_per_second": per_second, **latencies["playfuse"], "echo": latencies["echo"]}
 
 
-def _latencies(measured: list[Measured]) -> dict[str, float]:
-    p50, p99 = (statistics.median(getattr(m, name) for m in measured) for name in ("p50_ms", "p99_ms"))
-    return {"p50_ms": p50, "p99_ms": p99, "p99_over_p50": p99 / p50}
+def _latencies(measured: list[Evenly]) -> dict[str, float]:
+    names = ("p50_ms", "p99_ms", "usual_p99_ms")
+    p50, p99, usual_p99 = (statistics.median(getattr(m, name) for m in measured) for name in names)
+    return {
+        "p50_ms": p50,
+        "p99_ms": p99,
+        "p99_over_p50": p99 / p50,
+        "usual_p99_ms": usual_p99,
+        "usual_p99_over_p50": usual_p99 / p50,
+    }
 
 
 def starts(artifact: Path, folder: Path) -> dict[str, float]:
@@ -265,7 +283,8 @@ def one_transport(artifact: Path, folder: Path, engine: Engine, transport: str, 
         peak = cases["64 players, 64 in flight"]["playfuse"]["requests_per_second"]
         console.print(f"{transport}: half load, overload, identity, SIGTERM")
         half = at_half_load(server, engine, transport, peak, turns)
-        over, flood = (overloaded(server, engine, peak, load) for load in (OVERLOAD, FLOOD))
+        requests = CASES["64 players, 64 in flight"][2] * TRANSPORTS[transport]
+        over, flood = (overloaded(server, engine, load, requests, turns) for load in (OVERLOAD, FLOOD))
         wrong = wrong_replies(server.address, engine, requests=CHECKED_REQUESTS, threads=CALLERS)
         resident = psutil.Process(server.pid).memory_info().rss / 2**20
     return {
@@ -279,32 +298,50 @@ def one_transport(artifact: Path, folder: Path, engine: Engine, transport: str, 
     }
 
 
-def overloaded(server: ServerProcess, engine: Engine, peak_per_second: float, kind: Load) -> dict[str, float]:
-    """64-player requests over many connections, three times as many as the server can take.
+def overloaded(server: ServerProcess, engine: Engine, kind: Load, requests: int, turns: int) -> dict[str, Any]:
+    """64-player requests over many connections, three times as many as the server can take; medians over turns, each of
+    which finds out first what that is.
 
     h2load sends them at a fixed rate as long as the server allows another stream on the connection, and its clock for a
     request starts when that leaves: a call that is held back costs the server nothing. Latencies are those of all
-    replies, refusals and answers. Memory is compared once the buffers of so many calls have been there before.
+    replies, refusals and answers; those of each kind are seen by a few callers beside it, who wait for every reply.
+    Memory is compared once the buffers of so many calls have been there before.
     """
-    message = of_players(engine, 64)
-    process = psutil.Process(server.pid)
-    offered = OVERLOAD_TIMES * peak_per_second
-    load = Load(kind.connections, kind.streams, per_second=offered)
-    port = _port(server)
-    send(port, message, round(offered / 2), load, core=CLIENT_CORE)
-    resident = process.memory_info().rss
-    before = answered_well(server)
-    requests = round(2 * offered)
-    measured = send(port, message, requests, load, core=CLIENT_CORE)
-    answered = answered_well(server) - before
-    goodput = measured.requests_per_second * answered / requests
+    seen = [_overloaded_once(server, engine, kind, requests) for _ in range(turns + 1)][1:]
+    figures = {name: statistics.median(one[name] for one in seen) for name in seen[0] if name != "beside"}
+    beside = {code: [ms for one in seen for ms in one["beside"].get(code, ())] for code in ("OK", _REFUSED)}
+    assert all(set(one["beside"]) <= set(beside) for one in seen), "a call ended otherwise"
     return {
-        "under_way": kind.connections * kind.streams,
+        "under_way": kind.connections * kind.streams + CALLERS_BESIDE,
+        **figures,
+        "callers_beside": {code: {"calls": len(ms), **_percentiles(ms)} for code, ms in beside.items() if ms},
+    }
+
+
+def _overloaded_once(server: ServerProcess, engine: Engine, kind: Load, requests: int) -> dict[str, Any]:
+    request = of_players(engine, 64)
+    message, port, process = request.SerializeToString(), _port(server), psutil.Process(server.pid)
+    peak = send(port, message, requests, PEAK, core=CLIENT_CORE).requests_per_second
+    offered = OVERLOAD_TIMES * peak
+    resident, before = process.memory_info().rss, answered_well(server)
+    requests = round(OVERLOAD_SECONDS * offered)
+    load = Load(kind.connections, kind.streams, per_second=offered)
+    sent: list[Measured] = []
+
+    def flood() -> None:
+        sent.append(send(port, message, requests, load, core=CLIENT_CORE))
+
+    with on_core(CLIENT_CORE):
+        beside = latencies_beside(server.address, request, flood, threads=CALLERS_BESIDE)
+    answered = answered_well(server) - before - len(beside.get("OK", ()))
+    goodput = sent[0].requests_per_second * answered / requests
+    return {
         "offered_per_second": offered,
         "answered_share": answered / requests,
         "goodput_per_second": goodput,
-        "goodput_over_peak": goodput / peak_per_second,
-        "p99_ms": measured.p99_ms,
+        "goodput_over_peak": goodput / peak,
+        "p99_ms": sent[0].p99_ms,
+        "beside": {code: [1_000 * one for one in seconds] for code, seconds in beside.items()},
         "resident_growth_mib": (process.memory_info().rss - resident) / 2**20,
     }
 

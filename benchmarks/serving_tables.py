@@ -49,7 +49,7 @@ def _served_checked(measured: dict[str, Any]) -> str:
     half, identity, sigterm = measured["half_load"], measured["identity"], measured["sigterm"]
     lines = [
         f"- 64 players per request at half of the peak load: p50 {half['p50_ms']:.2f} ms, p99 {half['p99_ms']:.2f} ms, "
-        f"{half['p99_over_p50']:.1f} times as long{_of_the_echo(half)}.",
+        f"{half['p99_over_p50']:.1f} times as long{_of_the_echo(half)}{_usually(half)}.",
         f"- {identity['requests']:,} requests of 1 to 64 players from {identity['threads']} threads, checked by value: "
         f"{identity['wrong']} wrong; resident after the load {measured['resident_mib_after_load']:.0f} MiB.",
         f"- SIGTERM under load: {sigterm['answered']:,} calls answered, {sigterm['told_to_go_elsewhere']} late ones "
@@ -60,7 +60,7 @@ def _served_checked(measured: dict[str, Any]) -> str:
             f"- {over['offered_per_second']:,.0f} requests/s offered, three times the peak, {over['under_way']:,} of "
             f"them under way at most: answered {over['goodput_over_peak']:.0%} of the peak, "
             f"{1 - over['answered_share']:.1%} refused, p99 of all {over['p99_ms']:.0f} ms, memory "
-            f"{over['resident_growth_mib']:+.0f} MiB."
+            f"{over['resident_growth_mib']:+.0f} MiB{_of_the_refused(over)}."
         )
     return "\n".join(lines)
 
@@ -69,6 +69,26 @@ def _of_the_echo(half: dict[str, Any]) -> str:
     if (bare := half.get("echo")) is None:
         return ""
     return f" (the echo at the same load: {bare['p50_ms']:.2f} and {bare['p99_ms']:.2f} ms, {bare['p99_over_p50']:.1f})"
+
+
+def _usually(half: dict[str, Any]) -> str:
+    if "usual_p99_ms" not in half:
+        return ""
+    return (
+        f"; in the median tenth of a second, which stops of the machine hardly reach, p99 {half['usual_p99_ms']:.2f} "
+        f"ms, {half['usual_p99_over_p50']:.1f} times (the echo {half['echo']['usual_p99_over_p50']:.1f})"
+    )
+
+
+def _of_the_refused(over: dict[str, Any]) -> str:
+    """What a few callers beside the load saw."""
+    refused = over.get("callers_beside", {}).get("RESOURCE_EXHAUSTED")
+    if refused is None:
+        return ""
+    return (
+        f"; a caller that was refused heard it after {refused['p50_ms']:.1f} ms (p99 {refused['p99_ms']:.1f}, "
+        f"{refused['calls']} calls)"
+    )
 
 
 def swaps(results: dict[str, Any]) -> str:

@@ -146,8 +146,12 @@ class Batcher:
             self._lead(job)
         else:
             self._follow(job)
+            del job.entry  # it knows the job: a circle that would keep the request
         if isinstance(job.outcome, BaseException):
-            raise job.outcome
+            try:
+                raise job.outcome
+            finally:
+                job.outcome = None  # from here on it knows this frame, and so the job
         assert job.outcome is not None
         return job.outcome
 
@@ -167,7 +171,10 @@ class Batcher:
             msg = "the deadline had passed on arrival"
             raise DeadlineMissed(msg)
         if self._busy:
-            self._queue.admit(request.rows, request.priority, deadline_seconds - now, self._mean_run_seconds)
+            left_seconds = deadline_seconds - now
+            refusal = self._queue.refusal(request.rows, request.priority, left_seconds, self._mean_run_seconds)
+            if refusal is not None:
+                raise refusal
 
     def _follow(self, job: _Job) -> None:
         try:

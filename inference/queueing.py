@@ -54,7 +54,7 @@ class _Class(Generic[Item]):
     Entries that were given up lie in the heap until they come up, or until they are the most of it.
     """
 
-    __slots__ = ("credit_rows", "entries", "heap", "max_rows", "rows", "share")
+    __slots__ = ("credit_rows", "entries", "heap", "is_full", "max_rows", "rows", "share")
 
     def __init__(self, share: int, max_rows: int) -> None:
         self.share = share
@@ -62,6 +62,7 @@ class _Class(Generic[Item]):
         self.heap: list[tuple[float, int, Entry[Item]]] = []
         self.entries = 0
         self.rows = 0
+        self.is_full = False
         self.credit_rows = 0.0
 
     def first(self) -> Entry[Item] | None:
@@ -74,6 +75,8 @@ class _Class(Generic[Item]):
         entry.is_waiting = False
         self.entries -= 1
         self.rows -= entry.rows
+        if self.is_full and 2 * self.rows <= self.max_rows:
+            self.is_full = False
         if not self.entries:
             self.heap.clear()
             self.credit_rows = 0.0  # what is not waiting saves nothing up
@@ -102,10 +105,17 @@ class Queue(Generic[Item]):
     def __bool__(self) -> bool:
         return self.rows > 0
 
-    def admit(
+    @property
+    def is_full(self) -> bool:
+        """Whether a class had no room for a request, and has not been half empty since."""
+        return any(its.is_full for its in self._classes)
+
+    def refusal(
         self, rows: int, priority: Priority, left_seconds: float, run_seconds: float, *, runs_under_way: int = 1
-    ) -> None:
-        """Whether a request may join.
+    ) -> QueueFull | DeadlineMissed | None:
+        """Why a request may not join; none where it may.
+
+        Not raised: most are asked for when there is least time, and an exception keeps all that its frames hold.
 
         Args:
             rows: its players.
@@ -114,19 +124,17 @@ class Queue(Generic[Item]):
             run_seconds: what a run usually takes.
             runs_under_way: 0 where the next run is yet to begin. Who takes part in that is let in whatever is usual:
                 after a stall, nothing but a run can tell that runs are short again.
-
-        Raises:
-            QueueFull, DeadlineMissed: it may not.
         """
         its = self._classes[priority]
         # One run takes this request; before it come those under way and those that are filled before it.
         runs_before = runs_under_way + (self._runs_ahead(rows, priority) if self.rows else 0)
         expected_seconds = run_seconds * (runs_before + 1)
         if its.rows and its.rows + rows > its.max_rows:
-            raise QueueFull(its.rows, its.max_rows, max(1, math.ceil(1_000 * expected_seconds)))
+            its.is_full = True
+            return QueueFull(its.rows, its.max_rows, max(1, math.ceil(1_000 * expected_seconds)))
         if runs_before and expected_seconds > left_seconds:
-            msg = f"an answer was expected in {1_000 * expected_seconds:.1f} ms, after the deadline"
-            raise DeadlineMissed(msg)
+            return DeadlineMissed(f"an answer was expected in {1_000 * expected_seconds:.1f} ms, after the deadline")
+        return None
 
     def _runs_ahead(self, rows: int, priority: Priority) -> int:
         """How many runs are filled before this request has its turn: by its urgency, or by its class's share."""
@@ -136,7 +144,7 @@ class Queue(Generic[Item]):
         return min(urgent // self._max_batch_rows, by_share)
 
     def add(self, item: Item, rows: int, deadline_seconds: float, priority: Priority) -> Entry[Item]:
-        """Let a request wait; whether it may was asked before (`admit`)."""
+        """Let a request wait; whether it may was asked before (`refusal`)."""
         its = self._classes[priority]
         entry = Entry(item, rows, deadline_seconds, priority, next(self._order))
         heapq.heappush(its.heap, (deadline_seconds, entry.order, entry))

@@ -26,9 +26,8 @@ HEALTH_SERVICE: Final[str] = health.SERVICE_NAME
 REFLECTION_SERVICE: Final[str] = reflection.SERVICE_NAME
 _HEALTH_THREADS: Final = 8
 _MAX_PROBES: Final = 512
-_REFLECTION_THREADS: Final = 2
 _MAX_REFLECTION_STREAMS: Final = 16
-"""Open at once. Each counts among grpcio's concurrent calls until it ends, beside the calls that matter."""
+"""Open at once. Each has a thread, and counts among grpcio's concurrent calls beside the calls that matter."""
 
 
 class _On:
@@ -101,7 +100,7 @@ class Reflection(grpc.GenericRpcHandler):
     """
 
     def __init__(self, *services: str) -> None:
-        self._pool = _CountingPool(_REFLECTION_THREADS, "reflection")
+        self._pool = _CountingPool(_MAX_REFLECTION_STREAMS, "reflection")
         self._refusals = ThreadPoolExecutor(1, thread_name_prefix="reflection-refusal")
         servicer = reflection.ReflectionServicer((*services, REFLECTION_SERVICE))
         self._answer: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(

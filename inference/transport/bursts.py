@@ -94,7 +94,6 @@ class Bursts:
         self._waiting: dict[int, Entry[_Job]] = {}
         self._aside = Aside(front, answering, pool)
         self._mean_run_seconds = 0.0
-        self._is_full = False
         self._last_calls = 0
         self._holding = False
         self.busy = False
@@ -114,10 +113,11 @@ class Bursts:
     def max_newcomers(self) -> int:
         """How many events to take in before the next run.
 
-        To take in and refuse a call costs half of what it costs to answer one. So once there is no room, one more is
-        taken in than were answered; the others wait, their number bounded by `max_calls_per_connection`.
+        To take in and refuse a call costs half of what it costs to answer one, and many of those who are refused come
+        back at once. So from when there is no room until half of it is free, one more is taken in than were answered;
+        the others wait, their number bounded by `max_calls_per_connection`.
         """
-        return min(MAX_EVENTS, self._last_calls + 1) if self._is_full else MAX_EVENTS
+        return min(MAX_EVENTS, self._last_calls + 1) if self._queue.is_full else MAX_EVENTS
 
     def hold_new(self) -> None:
         """From now on leave the calls that come without an answer: the transport ends them when it closes."""
@@ -127,8 +127,6 @@ class Bursts:
         """Let calls wait, run them at once where all fit into one run, or refuse them. Never raises."""
         self.busy = True
         now = time.monotonic()
-        if self._is_full and len(events) < self.max_newcomers:
-            self._is_full = False  # that was all that had come
         try:
             burst = self._sorted_out(events, now)
             if not burst:
@@ -233,19 +231,17 @@ class Bursts:
             if priority in too_large and rows >= too_large[priority]:
                 refused[priority][1].append(job)
                 continue
-            try:
-                left_seconds = job.deadline_seconds - now
-                self._queue.admit(rows, priority, left_seconds, self._mean_run_seconds, runs_under_way=0)
-            except QueueFull as refusal:
+            left_seconds = job.deadline_seconds - now
+            refusal = self._queue.refusal(rows, priority, left_seconds, self._mean_run_seconds, runs_under_way=0)
+            if refusal is None:
+                self._waiting[job.call_id] = self._queue.add(job, rows, job.deadline_seconds, priority)
+            elif isinstance(refusal, QueueFull):
                 too_large[priority] = rows
                 refused.setdefault(priority, (refusal, []))[1].append(job)
-            except Refused as refusal:
-                self._refuse((job,), refusal)
             else:
-                self._waiting[job.call_id] = self._queue.add(job, rows, job.deadline_seconds, priority)
+                self._refuse((job,), refusal)
         for full, jobs in refused.values():
             self._refuse(jobs, full)
-        self._is_full |= bool(refused)
 
     def _run(self, jobs: Sequence[_Job]) -> None:
         """Run every model's calls together; mostly there is one."""

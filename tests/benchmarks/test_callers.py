@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
-from benchmarks.callers import outcomes_while_stopping, wrong_replies
+from benchmarks.callers import latencies_beside, outcomes_while_stopping, packed, wrong_replies
 from benchmarks.h2load import framed
 from inference.contract.features import FEATURE_NAMES
 from inference.engine import Engine
@@ -14,6 +15,7 @@ from inference.server import Server
 from inference.settings import ServerSettings
 from tests.support.artifacts import BEHAVIOURS, build_graph, write_artifact
 from tests.support.serving import served
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +26,20 @@ def test_replies_are_judged_by_their_values(tmp_path: Path, seed: int, wrong: in
     engine = Engine.from_bytes(build_graph(len(FEATURE_NAMES), BEHAVIOURS, seed=seed))
     with served(tmp_path / "a") as server:
         assert wrong_replies(server.address, engine, requests=200, threads=8) == wrong
+
+
+@pytest.mark.parametrize(("features", "code"), [(len(FEATURE_NAMES), "OK"), (3, "INVALID_ARGUMENT")])
+def test_callers_beside_a_load_time_every_call_by_how_it_ended(tmp_path: Path, features: int, code: str) -> None:
+    request = packed(np.ones((1, features), np.float32))
+    counted = f'playfuse_request_seconds_count{{code="{code}",method="Predict"}}'
+    with served(tmp_path / "a") as server:
+
+        def load() -> None:
+            assert until(lambda: counted in server.metrics_text(), seconds=30)
+
+        seen = latencies_beside(server.address, request, load, threads=2)
+    assert set(seen) == {code}
+    assert min(seen[code]) > 0
 
 
 def test_calls_are_counted_until_the_server_refuses(tmp_path: Path) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from inference.batching import Batcher
+from inference.batching import Batcher, _Job
 from inference.contract.errors import InvalidRequest
 from inference.core import Request, Response
+from inference.refusals import DeadlineMissed
 from tests.support.batching import PATIENCE_SECONDS, Log, Scene, answer_of
+from tests.support.memory import objects_of, without_collector
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -54,6 +57,18 @@ def test_a_crash_when_idle_frees_the_engine(scene: Scene) -> None:
         scene.batcher.submit(Request(b"", 1, request_id="crash"))
     scene.gate.inside = 0
     assert scene.batcher.submit(Request(b"after", 1)).values == b"after"
+
+
+def test_a_request_without_an_answer_is_not_kept(scene: Scene) -> None:
+    """An exception knows the frames it went through, and they the request: in a circle both would stay."""
+    with without_collector():
+        scene.hold()
+        with pytest.raises(DeadlineMissed):
+            scene.batcher.submit(Request(b"late", 1), deadline_seconds=time.monotonic() + 0.01)
+        scene.gate.open.set()
+        with pytest.raises(ValueError, match="crash"):
+            scene.batcher.submit(Request(b"", 1, request_id="crash"))
+        assert until(lambda: objects_of(_Job) == 0, seconds=PATIENCE_SECONDS)
 
 
 def test_a_leader_whose_thread_is_stopped_wedges_nobody() -> None:

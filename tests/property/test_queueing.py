@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from inference.core import Priority
 from inference.queueing import BOUNDS, MAX_RUNS_WAITED, Entry, Queue
-from inference.refusals import DeadlineMissed, QueueFull
+from inference.refusals import QueueFull
 
 MAX_ROWS, MAX_BATCH_ROWS = 40, 16
 PRIORITIES = st.sampled_from(list(Priority))
@@ -34,19 +34,16 @@ class QueueMachine(RuleBasedStateMachine):
         its = sum(entry.rows for entry in self.waiting.values() if entry.priority is priority)
         bound = int(MAX_ROWS * BOUNDS[priority])
         self.number += 1
-        try:
-            self.queue.admit(rows, priority, patience, 0.5)
-        except QueueFull:
+        refusal = self.queue.refusal(rows, priority, patience, 0.5)
+        if isinstance(refusal, QueueFull):
             assert its
             assert its + rows > bound
-            self.answers[self.number] = 1
-        except DeadlineMissed:
+        elif refusal is not None:
             assert patience < math.inf
-            self.answers[self.number] = 1
         else:
             assert not its or its + rows <= bound
             self.waiting[self.number] = self.queue.add(self.number, rows, self.now + patience, priority)
-            self.answers[self.number] = 0
+        self.answers[self.number] = int(refusal is not None)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())

@@ -18,10 +18,11 @@ from inference.models import OneModel, ServedModel
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.services.player_behavior import Predict
 from inference.settings import Limits
-from inference.transport.bursts import MAX_EVENTS, Bursts
+from inference.transport.bursts import MAX_EVENTS, Bursts, _Job
 from inference.transport.front import CALL
 from inference.transport.workers import Workers
 from tests.support.artifacts import BEHAVIOURS, build_graph, make_manifest
+from tests.support.memory import objects_of, without_collector
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -278,14 +279,29 @@ def test_an_unknown_shape_is_answered_aside_and_known_afterwards(scene: Scene) -
     assert list(scene.front.replies[3].behaviours) == [asked]
 
 
-def test_while_there_is_no_room_few_are_taken_in(scene: Scene) -> None:
+def test_from_when_there_is_no_room_until_half_is_free_few_are_taken_in() -> None:
+    scene = Scene(limits=LIMITS.model_copy(update={"max_queue_rows": 16}))
     assert scene.bursts.max_newcomers == MAX_EVENTS
     scene.bursts.take_in([scene.call(number) for number in range(MAX_EVENTS)])
+    full = scene.bursts.waiting_rows
     scene.bursts.run_next()
     few = scene.bursts.max_newcomers
     assert 4 < few < 16  # one run answers four
-    scene.bursts.take_in([scene.call(MAX_EVENTS + number) for number in range(few)])
+    scene.bursts.take_in([scene.call(MAX_EVENTS)])  # that was all that had come, but those who were refused come again
     assert scene.bursts.max_newcomers == few
-    scene.run_all()
-    scene.bursts.take_in([scene.call(2 * MAX_EVENTS)])  # that was all that had come
+    while 2 * scene.bursts.waiting_rows > full:
+        assert scene.bursts.max_newcomers == few
+        scene.bursts.run_next()
+    assert scene.bursts.waiting_rows
     assert scene.bursts.max_newcomers == MAX_EVENTS
+    scene.run_all()
+    scene.pool.shutdown()
+
+
+def test_a_refused_call_is_not_kept(scene: Scene) -> None:
+    """Most are refused when there is least to spare; a circle of references would keep each burst for the collector."""
+    with without_collector():
+        scene.bursts.take_in([scene.call(number) for number in range(MAX_EVENTS)])
+        scene.run_all()
+        assert set(scene.front.codes().values()) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert objects_of(_Job) == 0
