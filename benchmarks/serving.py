@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import timeit
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -158,6 +159,7 @@ def beside_the_echo(
         return {
             "request_bytes": len(message),
             "reply_bytes": reply_bytes,
+            "graph_us_per_request": graph_us(engine, players, load),
             **measured,
             "grpc_client": _in_turns(sides, server, message, fewer, load, turns_wanted, grpc_load.send),
         }
@@ -197,6 +199,16 @@ def _in_turns(
         "throughput_ratio": ratios["requests_per_second"],
         "cpu_ratio": 1 / ratios["cpu_us_per_request"],
     }
+
+
+def graph_us(engine: Engine, players: int, load: Load) -> float:
+    """What a request costs the engine alone in the largest run that such a load can fill: no server comes below."""
+    requests = max(1, min(load.connections * load.streams, Limits().max_batch_rows // players))
+    rows = np.random.default_rng(0).exponential(2.0, size=(requests * players, engine.features)).astype(np.float32)
+    with on_core(SERVER_CORE):
+        timer = timeit.Timer(lambda: engine.run(rows))
+        loops, _ = timer.autorange()
+        return 1e6 * statistics.median(timer.repeat(number=loops)) / loops / requests
 
 
 def of_players(engine: Engine, players: int) -> pb.PredictRequest:

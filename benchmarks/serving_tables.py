@@ -16,7 +16,8 @@ def serving(results: dict[str, Any]) -> str:
         f"The whole server with the {model['name']} model ({model['features']} features, {model['behaviours']} "
         f"behaviours, {model['bytes']:,} bytes) beside a server that only echoes, on the same transport with the same "
         f"options and message sizes; server on one core, client on the other; {results['machine']}; medians of turns. "
-        f"CPU per request: echo / playfuse. Start to ready {start['ready_seconds']:.2f} s, resident "
+        f"CPU per request: echo / playfuse; of playfuse's, the model's graph alone, run in the largest batch of "
+        f"that load. Start to ready {start['ready_seconds']:.2f} s, resident "
         f"{start['resident_mib']:.0f} MiB."
     )
     parts = [intro]
@@ -29,6 +30,7 @@ def serving(results: dict[str, Any]) -> str:
 
 
 def _served_beside_echo(cases: dict[str, Any]) -> str:
+    with_graph = all("graph_us_per_request" in case for case in cases.values())
     rows = [
         (
             name,
@@ -38,11 +40,12 @@ def _served_beside_echo(cases: dict[str, Any]) -> str:
             f"{case['echo']['p50_ms']:.2f} / {case['echo']['p99_ms']:.2f}",
             f"{case['playfuse']['p50_ms']:.2f} / {case['playfuse']['p99_ms']:.2f}",
             f"{case['echo']['cpu_us_per_request']:.0f} / {case['playfuse']['cpu_us_per_request']:.0f}",
+            *([f"{case['graph_us_per_request']:.1f}"] if with_graph else []),
         )
         for name, case in cases.items()
     ]
     header = ("load", "echo, requests/s", "playfuse", "ratio", "echo p50 / p99 ms", "playfuse p50 / p99 ms", "CPU µs")
-    return table(header, rows)
+    return table((*header, "graph alone µs") if with_graph else header, rows)
 
 
 def _served_checked(measured: dict[str, Any]) -> str:

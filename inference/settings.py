@@ -27,7 +27,7 @@ class Limits(BaseModel):
     max_calls_per_connection: int = Field(
         default=32, ge=1, le=100_000, description="calls under way on one connection; callers hold back what is more"
     )
-    max_batch_rows: int = Field(default=2_048, ge=1, description="players the engine scores in one run")
+    max_batch_rows: int = Field(default=1_024, ge=1, description="players the engine scores in one run")
     max_queue_rows: int = Field(
         default=32_768,
         ge=1,
