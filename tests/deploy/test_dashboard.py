@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.grafana.build_dashboard import DASHBOARD, ROWS, dashboard
+from inference import scraping
 from inference.admin_client import AdminClient
 from inference.client import Client, History
 from inference.contract.errors import PlayfuseError
@@ -119,8 +119,8 @@ def test_a_real_prometheus_evaluates_every_panel_and_what_is_documented(server: 
 def evaluate(url: str, expression: str) -> list[dict[str, Any]]:
     """Series with a number now; a query that Prometheus refuses raises."""
     query = expression.replace("$__rate_interval", "10s").replace("$instance", ".*")
-    with urllib.request.urlopen(f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}", timeout=10) as reply:
-        answer = json.load(reply)
+    asked = f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+    answer = json.loads(scraping.scrape(asked, timeout_seconds=10))
     assert answer["status"] == "success", answer
     series: list[dict[str, Any]] = answer["data"]["result"]
     return [one for one in series if one["value"][1] != "NaN"]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 import socket
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from inference.exposition import Exposition
 from inference.metrics import CallMetrics
 from inference.models import OneModel, ServedModel
 from inference.repository.families import families
+from inference.scraping import scrape
 from inference.settings import Limits
 from tests.support.artifacts import BEHAVIOURS, build_graph, make_manifest
 from tests.support.repositories import opened, write_versions
@@ -122,8 +122,8 @@ def test_http_shows_it_with_the_process(request: pytest.FixtureRequest) -> None:
     server = exposition.listen(exposed(), "127.0.0.1", 0)
     request.addfinalizer(server.server_close)
     request.addfinalizer(server.shutdown)
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=30) as reply:
-        families = {family.name for family in text_string_to_metric_families(reply.read().decode())}
+    page = scrape(f"http://127.0.0.1:{server.server_port}/metrics", timeout_seconds=30)
+    families = {family.name for family in text_string_to_metric_families(page)}
     assert {"playfuse_request_seconds", "playfuse_energy_joules", "process_resident_memory_bytes"} <= families
 
 

@@ -6,13 +6,13 @@ import contextlib
 import re
 import subprocess
 import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import yaml
 
+from inference.scraping import scrape
 from tests.support.tools import tool
 from tests.support.waiting import until
 
@@ -57,7 +57,7 @@ def running_prometheus(folder: Path, server: ServerProcess) -> Iterator[str]:
 def _is_ready(url: str) -> bool:
     """Whether it answers queries: it listens a moment before."""
     try:
-        with urllib.request.urlopen(f"{url}/-/ready", timeout=10):
-            return True
+        scrape(f"{url}/-/ready", timeout_seconds=10)
     except urllib.error.HTTPError:
         return False
+    return True
