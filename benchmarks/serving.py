@@ -11,13 +11,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import timeit
@@ -31,25 +28,34 @@ import numpy as np
 import psutil
 
 from benchmarks import grpc_load
-from benchmarks.callers import latencies_beside, outcomes_while_stopping, packed, wrong_replies
+from benchmarks.callers import outcomes_while_stopping, wrong_replies
 from benchmarks.h2load import Load, send
+from benchmarks.overload import FLOOD, OVERLOAD, overloaded
 from benchmarks.paced import send_evenly
+from benchmarks.pinned import (
+    CLIENT_CORE,
+    PEAK,
+    SERVER_CORE,
+    answered_well,
+    echo,
+    of_players,
+    on_core,
+    playfuse,
+    port_of,
+)
 from inference import engine as engines
 from inference.cli import demo_artifact
 from inference.console import console
 from inference.services.player_behavior import SERVICE
 from inference.settings import Limits
 from playfuse import server_process
-from playfuse.demo.metrics import Scrape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
     from typing import Protocol
 
     from benchmarks.h2load import Measured
     from benchmarks.paced import Evenly
     from inference.engine import Engine
-    from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
     from playfuse.server_process import ServerProcess
 
     class Sender(Protocol):
@@ -61,8 +67,6 @@ if TYPE_CHECKING:
 
 
 RESULTS: Final = Path(__file__).parent / "results" / "serving.json"
-SERVER_CORE, CLIENT_CORE = 0, 1
-PEAK: Final = Load(4, 16)
 CASES: Final = {
     "1 player, 1 in flight": (1, Load(1, 1), 2_000),
     "1 player, 64 in flight": (1, PEAK, 12_000),
@@ -75,65 +79,9 @@ TRANSPORTS: Final = {"native": 4, "grpcio": 1}
 CLIENT_REQUESTS: Final = 4_000
 """At most of a turn by grpcio's client, which takes its time."""
 TURNS: Final = 5
-OVERLOAD: Final = Load(16, Limits().max_calls_per_connection)
-"""No more streams than the server allows: h2load would open them before it has heard of that, and count what is refused
-as a failure, where gRPC libraries wait for the server's word or try again unasked."""
-FLOOD: Final = Load(64, OVERLOAD.streams)
-"""More calls under way than may wait: here some are refused."""
-OVERLOAD_TIMES: Final = 3.0
-OVERLOAD_SECONDS: Final = 1.0
-"""Of what is offered; to answer it takes three times as long."""
-_REFUSED: Final = "RESOURCE_EXHAUSTED"
 STARTS: Final = 5
 CALLERS: Final = 64
-CALLERS_BESIDE: Final = 8
 CHECKED_REQUESTS: Final = 10_000
-
-
-@contextlib.contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """What is started inside runs on this core only."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-@contextlib.contextmanager
-def echo(reply_bytes: int, transport: str) -> Iterator[tuple[int, int]]:
-    """A bare server; its port and process id."""
-    with on_core(SERVER_CORE):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.bare_echo", str(reply_bytes), transport],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    try:
-        assert process.stdout is not None
-        yield int(process.stdout.readline()), process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@contextlib.contextmanager
-def playfuse(artifact: Path, folder: Path, transport: str) -> Iterator[ServerProcess]:
-    """The real server."""
-    with on_core(SERVER_CORE):
-        server = server_process.start([str(artifact), "--transport", transport], folder / "server.log")
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def answered_well(server: ServerProcess) -> int:
-    """Predict calls that ended OK so far, not counting degraded ones."""
-    seen = Scrape.read(server.metrics_url)
-    ok = seen.total("playfuse_request_seconds_count", method="Predict", code="OK")
-    return int(ok - seen.total("playfuse_degraded_total"))
 
 
 def turn(port: int, pid: int, message: bytes, requests: int, load: Load, sender: Sender = send) -> dict[str, float]:
@@ -153,7 +101,7 @@ def beside_the_echo(
     message = of_players(engine, players).SerializeToString()
     reply_bytes = _reply_bytes(server, message)
     with echo(reply_bytes, transport) as (echo_port, echo_pid):
-        sides = {"echo": (echo_port, echo_pid), "playfuse": (_port(server), server.pid)}
+        sides = {"echo": (echo_port, echo_pid), "playfuse": (port_of(server), server.pid)}
         measured = _in_turns(sides, server, message, requests, load, turns_wanted, send)
         fewer = min(requests, CLIENT_REQUESTS)
         return {
@@ -211,20 +159,6 @@ def graph_us(engine: Engine, players: int, load: Load) -> float:
         return 1e6 * statistics.median(timer.repeat(number=loops)) / loops / requests
 
 
-def of_players(engine: Engine, players: int) -> pb.PredictRequest:
-    """A request."""
-    return packed(np.random.default_rng(0).exponential(2.0, size=(players, engine.features)).astype(np.float32))
-
-
-def _percentiles(ms: Sequence[float]) -> dict[str, float]:
-    p50, p99 = np.percentile(ms, [50, 99])
-    return {"p50_ms": float(p50), "p99_ms": float(p99)}
-
-
-def _port(server: ServerProcess) -> int:
-    return int(server.address.rpartition(":")[2])
-
-
 def _reply_bytes(server: ServerProcess, message: bytes) -> int:
     with grpc.insecure_channel(server.address) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/Predict")
@@ -244,7 +178,7 @@ def at_half_load(
     seen: dict[str, list[Evenly]] = {"echo": [], "playfuse": []}
     with echo(_reply_bytes(server, message), transport) as (echo_port, _):
         for _ in range(turns):
-            for side, port in (("echo", echo_port), ("playfuse", _port(server))):
+            for side, port in (("echo", echo_port), ("playfuse", port_of(server))):
                 seen[side].append(send_evenly(port, message, requests, per_second, 4, core=CLIENT_CORE))
     latencies = {side: _latencies(measured) for side, measured in seen.items()}
     return {"requests_per_second": per_second, **latencies["playfuse"], "echo": latencies["echo"]}
@@ -307,54 +241,6 @@ def one_transport(artifact: Path, folder: Path, engine: Engine, transport: str, 
         "identity": {"requests": CHECKED_REQUESTS, "threads": CALLERS, "wrong": wrong},
         "resident_mib_after_load": resident,
         "sigterm": stopping(artifact, folder, engine, transport),
-    }
-
-
-def overloaded(server: ServerProcess, engine: Engine, kind: Load, requests: int, turns: int) -> dict[str, Any]:
-    """64-player requests over many connections, three times as many as the server can take; medians over turns, each of
-    which finds out first what that is.
-
-    h2load sends them at a fixed rate as long as the server allows another stream on the connection, and its clock for a
-    request starts when that leaves: a call that is held back costs the server nothing. Latencies are those of all
-    replies, refusals and answers; those of each kind are seen by a few callers beside it, who wait for every reply.
-    Memory is compared once the buffers of so many calls have been there before.
-    """
-    seen = [_overloaded_once(server, engine, kind, requests) for _ in range(turns + 1)][1:]
-    figures = {name: statistics.median(one[name] for one in seen) for name in seen[0] if name != "beside"}
-    beside = {code: [ms for one in seen for ms in one["beside"].get(code, ())] for code in ("OK", _REFUSED)}
-    assert all(set(one["beside"]) <= set(beside) for one in seen), "a call ended otherwise"
-    return {
-        "under_way": kind.connections * kind.streams + CALLERS_BESIDE,
-        **figures,
-        "callers_beside": {code: {"calls": len(ms), **_percentiles(ms)} for code, ms in beside.items() if ms},
-    }
-
-
-def _overloaded_once(server: ServerProcess, engine: Engine, kind: Load, requests: int) -> dict[str, Any]:
-    request = of_players(engine, 64)
-    message, port, process = request.SerializeToString(), _port(server), psutil.Process(server.pid)
-    peak = send(port, message, requests, PEAK, core=CLIENT_CORE).requests_per_second
-    offered = OVERLOAD_TIMES * peak
-    resident, before = process.memory_info().rss, answered_well(server)
-    requests = round(OVERLOAD_SECONDS * offered)
-    load = Load(kind.connections, kind.streams, per_second=offered)
-    sent: list[Measured] = []
-
-    def flood() -> None:
-        sent.append(send(port, message, requests, load, core=CLIENT_CORE))
-
-    with on_core(CLIENT_CORE):
-        beside = latencies_beside(server.address, request, flood, threads=CALLERS_BESIDE)
-    answered = answered_well(server) - before - len(beside.get("OK", ()))
-    goodput = sent[0].requests_per_second * answered / requests
-    return {
-        "offered_per_second": offered,
-        "answered_share": answered / requests,
-        "goodput_per_second": goodput,
-        "goodput_over_peak": goodput / peak,
-        "p99_ms": sent[0].p99_ms,
-        "beside": {code: [1_000 * one for one in seconds] for code, seconds in beside.items()},
-        "resident_growth_mib": (process.memory_info().rss - resident) / 2**20,
     }
 
 

@@ -12,7 +12,7 @@ from benchmarks.callers import packed
 from benchmarks.peers.calls import Call
 from benchmarks.peers.processes import Running
 from benchmarks.peers.servers.adapter import Setting
-from benchmarks.serving import on_core
+from benchmarks.pinned import on_core
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.services.player_behavior import SERVICE
 from playfuse import server_process
