@@ -227,7 +227,7 @@ class Batcher:
                 self._run(wanted, now)
         finally:
             # Only something like an interpreter that shuts down leaves a job without an answer here.
-            if left := [job for job in jobs if job.outcome is None]:
+            if left := [job for job in jobs if job.state is _State.TAKEN]:
                 self._settle(left, [Closed(STOPPED) for _ in left])
 
     def _is_wanted(self, job: _Job) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from inference.batching import Batcher, _Job
 from inference.contract.errors import InvalidRequest
-from inference.core import Request, Response
+from inference.core import Priority, Request, Response
 from inference.refusals import DeadlineMissed
 from tests.support.batching import PATIENCE_SECONDS, Log, Scene, answer_of
 from tests.support.memory import objects_of, without_collector
@@ -69,6 +69,31 @@ def test_a_request_without_an_answer_is_not_kept(scene: Scene) -> None:
         with pytest.raises(ValueError, match="crash"):
             scene.batcher.submit(Request(b"", 1, request_id="crash"))
         assert until(lambda: objects_of(_Job) == 0, seconds=PATIENCE_SECONDS)
+
+
+def test_a_follower_that_leaves_with_its_fault_before_it_is_woken_harms_no_leader(scene: Scene) -> None:
+    """Its deadline passes just when its answer is there: it finds it and goes, before the leader gets to wake it."""
+    left = threading.Event()
+
+    class Slow(Log):
+        def batch(self, answers: Sequence[Answer], waited_seconds: Sequence[float], run_seconds: float) -> None:
+            if len(answers) == 2:
+                assert left.wait(PATIENCE_SECONDS)
+
+    batcher = Batcher(scene.gate.predict, max_batch_rows=8, max_queue_rows=8, observer=Slow())
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(batcher.submit, Request(b"first", 1))
+        assert scene.gate.entered.acquire(timeout=PATIENCE_SECONDS)
+        leader = pool.submit(batcher.submit, Request(b"leader", 1, priority=Priority.LIVE_MATCH))
+        assert until(lambda: batcher.waiting_rows == 1, seconds=PATIENCE_SECONDS)
+        faulty = Request(b"", 1, request_id="faulty", priority=Priority.ANALYTICS)
+        follower = pool.submit(batcher.submit, faulty, deadline_seconds=time.monotonic() + 1.0)
+        follower.add_done_callback(lambda _: left.set())
+        assert until(lambda: batcher.waiting_rows == 2, seconds=PATIENCE_SECONDS)
+        scene.gate.open.set()
+        with pytest.raises(InvalidRequest):
+            follower.result(PATIENCE_SECONDS)
+        assert [answer_of(first), answer_of(leader)] == ["first", "leader"]
 
 
 def test_a_leader_whose_thread_is_stopped_wedges_nobody() -> None:
