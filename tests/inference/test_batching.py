@@ -111,7 +111,8 @@ def test_every_one_of_many_threads_gets_its_own_answers(others: bool) -> None:
             mine = struct.pack("<II", thread, number)
             kind = rng.random()
             wanted: Callable[[], bool] | None = (lambda: False) if kind < 0.05 else None
-            deadline = time.monotonic() + rng.random() * 1e-3 if kind > 0.95 else math.inf
+            in_a_hurry = rng.random() < 0.2
+            deadline = time.monotonic() + rng.random() * 1e-2 if in_a_hurry else math.inf
             request_id = f"{thread}-{number}" if 0.5 < kind < 0.55 else ""
             told: str | None = None
             request = Request(mine, rng.randint(1, 64), request_id=request_id)
