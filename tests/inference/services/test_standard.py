@@ -83,13 +83,16 @@ def test_reflection_lists_and_describes_the_services(standard: tuple[StandardSer
     assert predict.input_type.full_name == "playfuse.v1.PredictRequest"
 
 
-def test_open_reflection_streams_block_no_check(standard: tuple[StandardServices, grpc.Channel]) -> None:
+def test_open_reflection_streams_block_no_check_and_no_other_stream(
+    standard: tuple[StandardServices, grpc.Channel],
+) -> None:
     services, channel = standard
     services.serving()
-    with open_streams(channel, 2, seconds=PATIENCE_SECONDS) as streams:
+    with open_streams(channel, 15, seconds=PATIENCE_SECONDS) as streams:
         for stream in streams:
             assert next(stream).HasField("list_services_response")
         assert check(channel, "") == SERVING
+        assert SERVICE in ProtoReflectionDescriptorDatabase(channel).get_services()
 
 
 def test_reflection_streams_beyond_a_few_are_refused_and_use_up_no_calls() -> None:
