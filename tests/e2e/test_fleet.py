@@ -154,6 +154,7 @@ def test_a_second_one_is_refused_the_admins_port(server: ServerProcess, folder: 
 
 def test_another_worker_takes_over_from_an_owner_that_is_killed(server: ServerProcess, folder: Path) -> None:
     with AdminClient(server.admin_address) as admin:
+        admin.load("net", "1")
         admin.load("net", "2")
     # Without it a start takes the newest version, 3: the supervisor knows what is in force.
     (folder / "models" / STATE_FILE).unlink()
