@@ -33,7 +33,7 @@ class Limits(BaseModel):
         ge=1,
         description="players that may wait for the engine: of live matches; of the less urgent, fewer",
     )
-    max_waiting_requests: int = Field(default=512, ge=1, description="accepted calls that may wait for a thread")
+    max_waiting_requests: int = Field(default=1_024, ge=1, description="accepted calls that may wait for a thread")
     max_wait_seconds: float = Field(
         default=10.0, gt=0, description="deadline of a call whose caller set none, and the cap of those who did"
     )
