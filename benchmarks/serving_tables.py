@@ -9,8 +9,6 @@ from benchmarks.markdown import table
 
 def serving(results: dict[str, Any]) -> str:
     """Each transport beside its bare echo, then what was checked on the way."""
-    if "transports" not in results:  # measured before there were two
-        results = {**results, "transports": {"grpcio": results}}
     model, start = results["model"], results["start"]
     intro = (
         f"The whole server with the {model['name']} model ({model['features']} features, {model['behaviours']} "
@@ -23,9 +21,8 @@ def serving(results: dict[str, Any]) -> str:
     parts = [intro]
     for name, measured in results["transports"].items():
         parts += [f"**{name}**", _served_beside_echo(measured["cases"]), _served_checked(measured)]
-        clients = {case: of["grpc_client"] for case, of in measured["cases"].items() if "grpc_client" in of}
-        if clients:
-            parts += ["The same by grpcio's Python client, which is what limits it:", _served_beside_echo(clients)]
+        clients = {case: of["grpc_client"] for case, of in measured["cases"].items()}
+        parts += ["The same by grpcio's Python client, which is what limits it:", _served_beside_echo(clients)]
     return "\n\n".join(parts)
 
 
@@ -52,13 +49,13 @@ def _served_checked(measured: dict[str, Any]) -> str:
     half, identity, sigterm = measured["half_load"], measured["identity"], measured["sigterm"]
     lines = [
         f"- 64 players per request at half of the peak load: p50 {half['p50_ms']:.2f} ms, p99 {half['p99_ms']:.2f} ms, "
-        f"{half['p99_over_p50']:.1f} times as long{_of_the_echo(half)}{_usually(half)}.",
+        f"{half['p99_over_p50']:.1f} times as long{_of_the_echo(half)}.",
         f"- {identity['requests']:,} requests of 1 to 64 players from {identity['threads']} threads, checked by value: "
         f"{identity['wrong']} wrong; resident after the load {measured['resident_mib_after_load']:.0f} MiB.",
         f"- SIGTERM under load: {sigterm['answered']:,} calls answered, {sigterm['told_to_go_elsewhere']} late ones "
         f"told UNAVAILABLE, {sigterm['lost']} lost, exit code {sigterm['exit_code']}.",
     ]
-    for over in (measured[kind] for kind in ("overload", "flood") if kind in measured):
+    for over in (measured["overload"], measured["flood"]):
         lines.append(
             f"- {over['offered_per_second']:,.0f} requests/s offered, three times the peak, {over['under_way']:,} of "
             f"them under way at most: answered {over['goodput_over_peak']:.0%} of the peak, "
@@ -69,23 +66,17 @@ def _served_checked(measured: dict[str, Any]) -> str:
 
 
 def _of_the_echo(half: dict[str, Any]) -> str:
-    if (bare := half.get("echo")) is None:
-        return ""
-    return f" (the echo at the same load: {bare['p50_ms']:.2f} and {bare['p99_ms']:.2f} ms, {bare['p99_over_p50']:.1f})"
-
-
-def _usually(half: dict[str, Any]) -> str:
-    if "usual_p99_ms" not in half:
-        return ""
+    bare = half["echo"]
     return (
-        f"; in the median tenth of a second, which stops of the machine hardly reach, p99 {half['usual_p99_ms']:.2f} "
-        f"ms, {half['usual_p99_over_p50']:.1f} times (the echo {half['echo']['usual_p99_over_p50']:.1f})"
+        f" (the echo at the same load: {bare['p50_ms']:.2f} and {bare['p99_ms']:.2f} ms, {bare['p99_over_p50']:.1f}); "
+        f"in the median tenth of a second, which stops of the machine hardly reach, p99 {half['usual_p99_ms']:.2f} "
+        f"ms, {half['usual_p99_over_p50']:.1f} times (the echo {bare['usual_p99_over_p50']:.1f})"
     )
 
 
 def _of_the_refused(over: dict[str, Any]) -> str:
     """What a few callers beside the load saw."""
-    refused = over.get("callers_beside", {}).get("RESOURCE_EXHAUSTED")
+    refused = over["callers_beside"].get("RESOURCE_EXHAUSTED")
     if refused is None:
         return ""
     return (

@@ -12,7 +12,7 @@ from benchmarks.callers import packed
 from benchmarks.peers.calls import Call
 from benchmarks.peers.processes import Running
 from benchmarks.peers.servers.adapter import Setting
-from benchmarks.pinned import on_core
+from benchmarks.pinned import on_core, port_of
 from inference.pb.playfuse.v1 import player_behavior_pb2 as pb
 from inference.services.player_behavior import SERVICE
 from playfuse import server_process
@@ -43,7 +43,7 @@ class Playfuse:
         """Start it and wait until it is ready."""
         with on_core(place.core):
             server = server_process.start([str(place.models.artifact)], place.scratch / "log")
-        return Running(psutil.Process(server.pid), int(server.address.rpartition(":")[2]), server.log)
+        return Running(psutil.Process(server.pid), port_of(server), server.log)
 
     def calls(self, job: Job) -> Sequence[Call]:
         """One."""
