@@ -13,6 +13,7 @@ from inference.contract.features import FEATURE_NAMES
 from inference.engine import Engine
 from inference.server import Server
 from inference.settings import ServerSettings
+from playfuse.demo.metrics import Scrape
 from tests.support.artifacts import BEHAVIOURS, build_graph, write_artifact
 from tests.support.serving import served
 from tests.support.waiting import until
@@ -31,11 +32,14 @@ def test_replies_are_judged_by_their_values(tmp_path: Path, seed: int, wrong: in
 @pytest.mark.parametrize(("features", "code"), [(len(FEATURE_NAMES), "OK"), (3, "INVALID_ARGUMENT")])
 def test_callers_beside_a_load_time_every_call_by_how_it_ended(tmp_path: Path, features: int, code: str) -> None:
     request = packed(np.ones((1, features), np.float32))
-    counted = f'playfuse_request_seconds_count{{code="{code}",method="Predict"}}'
+    labels = {"code": code, "method": "Predict"}
     with served(tmp_path / "a") as server:
 
+        def counted() -> float:
+            return Scrape.parse(server.metrics_text()).total("playfuse_request_seconds_count", **labels)
+
         def load() -> None:
-            assert until(lambda: counted in server.metrics_text(), seconds=30)
+            assert until(lambda: counted() > 0, seconds=30)
 
         seen = latencies_beside(server.address, request, load, threads=2)
     assert set(seen) == {code}
