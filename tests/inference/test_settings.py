@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "canary": CanaryBounds,
 }
 HANDBOOK = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+API = HANDBOOK.with_name("api.md")
 
 
 def test_defaults_are_loopback_and_consistent() -> None:
@@ -70,6 +72,21 @@ def settings_table() -> str:
 def test_the_handbook_lists_every_setting_with_its_flag_and_its_default() -> None:
     table = settings_table()
     assert table in HANDBOOK.read_text(), f"docs/operations.md needs this table:\n{table}"
+
+
+def test_the_api_page_tells_the_limits_that_callers_meet() -> None:
+    limits = Limits()
+    told = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", API.read_text(), flags=re.MULTILINE))
+    assert told["players per request (`DescribeModel.max_rows_per_request`)"] == f"{limits.max_rows_per_request:,}"
+    assert told["bytes per request"] == f"{limits.max_message_bytes >> 20} MiB"
+    assert told["sessions per request, all players together"] == f"{limits.max_sessions_per_request:,}"
+    assert told["bytes of `request_id`"] == f"{limits.max_request_id_bytes:,}"
+    assert told["players that wait for the engine"] == f"{limits.max_queue_rows:,}"
+    assert told["calls that wait for a thread"] == f"{limits.max_waiting_requests:,}"
+    waiting = "calls under way on one connection; callers hold back what is more"
+    assert told[waiting] == f"{limits.max_calls_per_connection:,}"
+    assert told["bytes of metadata (all headers)"] == f"{limits.max_metadata_bytes:,}"
+    assert told["time a call may wait if it has no deadline"] == f"{limits.max_wait_seconds:g} s"
 
 
 def test_an_unknown_setting_is_refused() -> None:
