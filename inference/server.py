@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from inference import exposition, polling
+from inference import exposition, polling, signals
 from inference.admin import AdminServer
 from inference.calls import Answering, name_of
 from inference.contract.errors import PlayfuseError
@@ -248,37 +248,25 @@ def serve(
     Returns:
         Whether every accepted call was answered.
     """
-    stop = _stop_signal()
-    if settings.max_memory_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (settings.max_memory_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    server = Server(artifact, settings, member)
-    server.start()
-    on_ready(server)
-    watched = [stop] if line is None else [stop, line]
-    while stop not in (heard := polling.readable(watched, _METER_PERIOD_SECONDS)):
-        if heard and not hear(server):
-            break
-        server.meter.read()
-    _LOG.info("draining: at most %g s", settings.drain_seconds + settings.grace_seconds)
-    answered = server.drain()
-    on_drained(server)
-    if not answered:
-        _LOG.error("calls were still unanswered after %g s; they are lost", settings.grace_seconds)
-    return answered
-
-
-def _stop_signal() -> socket.socket:
-    """A socket that turns readable on SIGTERM and SIGINT.
-
-    The kernel may hand a signal to any thread, of gRPC's or NumPy's own too: it would not wake a main thread that waits
-    for a lock or an event, and Python's handlers run in that thread only. What does wake it is a byte on a socket.
-    """
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    signal.set_wakeup_fd(writer.detach())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    return reader
+    with signals.to_socket(signal.SIGTERM, signal.SIGINT) as stop:
+        if settings.max_memory_bytes is not None:
+            resource.setrlimit(
+                resource.RLIMIT_AS, (settings.max_memory_bytes, resource.getrlimit(resource.RLIMIT_AS)[1])
+            )
+        server = Server(artifact, settings, member)
+        server.start()
+        on_ready(server)
+        watched = [stop] if line is None else [stop, line]
+        while stop not in (heard := polling.readable(watched, _METER_PERIOD_SECONDS)):
+            if heard and not hear(server):
+                break
+            server.meter.read()
+        _LOG.info("draining: at most %g s", settings.drain_seconds + settings.grace_seconds)
+        answered = server.drain()
+        on_drained(server)
+        if not answered:
+            _LOG.error("calls were still unanswered after %g s; they are lost", settings.grace_seconds)
+        return answered
 
 
 def _join(host: str, port: int) -> str:

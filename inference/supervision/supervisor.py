@@ -9,10 +9,10 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
-from inference import exposition, polling
+from inference import exposition, polling, signals
 from inference.contract.errors import PlayfuseError
 from inference.security import exposure
-from inference.supervision import cores, signals
+from inference.supervision import cores
 from inference.supervision.backoff import Backoff
 from inference.supervision.fleet_metrics import FleetMetrics
 from inference.supervision.messages import Job
@@ -54,9 +54,9 @@ def supervise(artifact: Path | None, settings: ServerSettings, *, on_ready: Call
         PlayfuseError: the port is taken, or a worker cannot start; its own reason.
     """
     exposure.check(settings)
-    received = signals.to_socket(*_STOP, signal.SIGHUP)
     wanted = count(settings)
     with (
+        signals.to_socket(*_STOP, signal.SIGHUP) as received,
         ReservedPort(settings.host, settings.port) as reserved,
         nullcontext()
         if settings.models is None
